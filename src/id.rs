@@ -168,6 +168,28 @@ impl OwnerId {
         Self { bytes, len }
     }
 
+    /// Packs the id into words, the last of which are 0 if it is shorter.
+    pub(crate) fn words(&self) -> [u64; Self::MAX_LEN / 8] {
+        let (chunks, _) = self.bytes.as_chunks();
+        std::array::from_fn(|at| u64::from_le_bytes(chunks[at]))
+    }
+
+    /// Restores the id from its [`words`](Self::words); `None` from none. Words of two ids make one that
+    /// is wrong.
+    #[inline]
+    pub(crate) fn from_words(words: [u64; Self::MAX_LEN / 8]) -> Option<Self> {
+        let mut bytes = [0; Self::MAX_LEN];
+        for (chunk, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+            *chunk = word.to_le_bytes();
+        }
+        // Zeros stand only after the text.
+        let last = words.iter().rposition(|word| *word != 0)?;
+        // At most 64.
+        #[allow(clippy::cast_possible_truncation)]
+        let len = (8 * (last + 1)) as u8 - (words[last].leading_zeros() / 8) as u8;
+        Some(Self { bytes, len })
+    }
+
     /// Returns the id's text.
     #[must_use]
     pub fn as_str(&self) -> &str {

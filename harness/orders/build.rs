@@ -24,16 +24,15 @@ const MODEL: &[Change] = &[
     ),
     ("group_commit", "use crate::store::types::error::Error;", "use keyhasp::Error;"),
     ("group_commit", "use crate::backend::", "use keyhasp::backend::"),
-    ("interned", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("interned", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
-    ("interned", "use crate::key::", "use keyhasp::key::"),
-    ("stale", "use crate::id::", "use keyhasp::id::"),
-    ("interned", "use crate::id::", "use keyhasp::id::"),
+    // Ids of two words, as entries of the slab have them here.
+    ("interned", "use crate::id::", "use crate::stand_ins::id::"),
+    ("interned", "use crate::store::types::reserved::", "use crate::stand_ins::reserved::"),
     ("lease_cell", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
     ("lease_queue", "use crate::backend::", "use keyhasp::backend::"),
     ("lease_queue", "use crate::clock::", "use keyhasp::clock::"),
     ("lease_queue", "use crate::id::", "use keyhasp::id::"),
-    ("lease_queue", "use crate::store::index::", "use crate::stand_ins::index::"),
+    ("lease_queue", "use crate::store::types::reserved::", "use crate::stand_ins::reserved::"),
     (
         "lease_waits",
         "use std::sync::{Arc, Mutex, MutexGuard, PoisonError};",
@@ -44,6 +43,14 @@ const MODEL: &[Change] = &[
     ("lease_waits", "use crate::process::", "use crate::stand_ins::process::"),
     ("lease_waits", "use crate::store::engine::", "use crate::stand_ins::engine::"),
     ("lease_waits", "use crate::store::types::verify_error::", "use keyhasp::store::"),
+    // The same hashes in every order of a model's steps.
+    (
+        "owner_numbers",
+        "use std::hash::{BuildHasher, RandomState};",
+        "use std::hash::BuildHasher;\n type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;",
+    ),
+    ("owner_numbers", "use crate::id::", "use crate::stand_ins::id::"),
+    ("owner_numbers", "use crate::key::", "use keyhasp::key::"),
     ("pages", "use std::sync::OnceLock;", "use crate::sync::OnceLock;"),
     ("pages", "const PARTS: usize = 1 << 12;", "const PARTS: usize = 20;"),
     ("slab", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
@@ -53,6 +60,7 @@ const MODEL: &[Change] = &[
     ("slab", "const QUARANTINE: usize = 1 << 10;", "const QUARANTINE: usize = 0;"),
     ("slot", "use std::sync::atomic::{", "use crate::sync::atomic::{"),
     ("slot", "; 7]", "; 2]"),
+    ("stale", "use crate::id::", "use crate::stand_ins::id::"),
 ];
 
 /// Visibilities of the library's tree, which is another one here.
@@ -149,6 +157,23 @@ const BUGS: &[(&str, &[Change])] = &[
         )],
     ),
     ("woken_without_an_answer", &[("lease_waits", "self.done.insert(place, outcome);", "")]),
+    ("reference_read_without_fence", &[("interned", "fence(Ordering::Acquire);", "")]),
+    (
+        "counted_after_the_id",
+        &[(
+            "interned",
+            "cell.given.store(given, Ordering::Release);\n        entry.fill(id.words());",
+            "entry.fill(id.words());\n        cell.given.store(given, Ordering::Release);",
+        )],
+    ),
+    (
+        "counted_relaxed",
+        &[(
+            "interned",
+            "cell.given.store(given, Ordering::Release);",
+            "cell.given.store(given, Ordering::Relaxed);",
+        )],
+    ),
     ("suspended_unflagged", &[("interned", "word.fetch_or(bit, Ordering::AcqRel);", "")]),
     (
         "one_is_woken",
@@ -181,22 +206,21 @@ const ROOMS: &[(&str, &[(&str, &str)])] = &[
             ("table", "src/store/index/hash_table/table.rs"),
         ],
     ),
-    (
-        "limits",
-        &[
-            ("lease_cell", "src/store/index/limits/lease_cell.rs"),
-            ("slab", "src/store/index/limits/records.rs"),
-        ],
-    ),
+    ("limits", &[("lease_cell", "src/store/index/limits/lease_cell.rs")]),
     (
         "memory",
-        &[("pages", "src/store/index/memory/pages.rs"), ("slab", "src/store/index/memory/slab.rs")],
+        &[
+            ("pages", "src/store/index/memory/pages.rs"),
+            ("slab", "src/store/index/memory/slab.rs"),
+            ("vectors", "src/store/index/memory/vectors.rs"),
+        ],
     ),
     (
         "",
         &[
             ("group_commit", "src/store/engine/group_commit.rs"),
             ("interned", "src/store/index/interned.rs"),
+            ("owner_numbers", "src/store/index/owner_numbers.rs"),
             ("stale", "src/store/index/stale.rs"),
             ("lease_queue", "src/store/verify/lease_queue.rs"),
             ("lease_waits", "src/store/verify/lease_waits.rs"),
@@ -242,6 +266,7 @@ fn model(root: &Path, name: &str, bug: &[Change]) -> String {
             text += "}\n";
         }
     }
+    text += "pub use crate::stand_ins::entry;\n";
     text +=
         "pub mod models { include!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/src/models.rs\")); }\n";
     text + "}\n"

@@ -10,17 +10,19 @@ use keyhasp::clock::Timestamp;
 use keyhasp::id::{KeyId, OwnerId, Version};
 use keyhasp::store::Unavailable;
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use loom::thread;
 
 use crate::stand_ins::engine::Signal;
-use crate::stand_ins::index::Whose;
+use crate::stand_ins::id::OwnerId as Interned;
+use crate::stand_ins::reserved::Whose;
 use crate::sync::be_writer;
 
 use super::group_commit::GroupCommit;
 use super::hash_table::slot::{Seen, Slot, Unit, Words};
 use super::hash_table::table::{Table, Writer};
-use super::interned::{OwnerNumbers, OwnerRules, Owners};
+use super::interned::Owners;
+use super::owner_numbers::{OwnerNumbers, OwnerRules};
 use super::stale::{StaleRule, StaleRules};
 use super::lease_queue::{Account, Due, Need};
 use super::lease_waits::{LeaseWaits, Outcome};
@@ -249,12 +251,104 @@ pub fn a_use_is_given_back_once_or_forfeited() {
     assert_eq!((units(second), units(first)), (REST + given_back, OTHER));
 }
 
-/// A reader that knows of a suspension sees it. Before that, no reader sees flags that never were.
-pub fn a_suspension_is_seen() {
-    let id = OwnerId::new("org").unwrap();
+const FIRST: u64 = 1;
+const SECOND: u64 = 2;
+
+/// Makes the first owner, with these flags.
+fn an_owner(flags: u8) -> (Owners, OwnerNumbers, u32) {
     let owners = Owners::new();
     let mut numbers = OwnerNumbers::default();
-    let number = numbers.put(&owners, id, OwnerRules::default(), 0).unwrap().number;
+    let rules = OwnerRules::default();
+    let number = numbers.put(&owners, &Interned::new(FIRST), rules, flags).unwrap().number;
+    (owners, numbers, number)
+}
+
+/// Removes the first owner, and gives its number to the second.
+fn replace_owner(owners: &Owners, numbers: &mut OwnerNumbers) {
+    let gone = numbers.remove(owners, &Interned::new(FIRST)).unwrap().number;
+    numbers.release(owners, gone);
+    let rules = OwnerRules::default();
+    let again = numbers.put(owners, &Interned::new(SECOND), rules, 0).unwrap().number;
+    assert_eq!(again, gone);
+}
+
+/// A reader that was led to an owner's number by a slot finds the id and the flags of the slot's owner, if the
+/// slot is still the same afterwards, even if another owner has the number by then.
+pub fn an_owners_number_is_used_again() {
+    let (owners, mut numbers, number) = an_owner(1);
+    let shared = Arc::new((owners, Unit::<1>::empty()));
+    shared.1.slot(0).fill(5, &words(number.into()));
+    let writer = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || {
+            be_writer();
+            let (owners, unit) = &*shared;
+            unit.slot(0).retire();
+            replace_owner(owners, &mut numbers);
+            unit.slot(1).fill(6, &words(number.into()));
+        })
+    };
+    let (owners, unit) = &*shared;
+    for (slot, hash, id, flags) in [(0, 5, FIRST, 1), (1, 6, SECOND, 0)] {
+        if let Seen::Match(found) = unit.slot(slot).read(hash) {
+            let number = found.near[0] as u32;
+            let read = (owners.word(number), owners.id(number));
+            if found.seen.validate() {
+                assert_eq!(read, (Some(flags), Some(Interned::new(id))), "another owner");
+            }
+        }
+    }
+    writer.join().unwrap();
+}
+
+/// A reference never leads to an owner that has got the number since.
+pub fn a_reference_means_one_owner() {
+    let (owners, mut numbers, number) = an_owner(0);
+    let reference = owners.reference(number).unwrap();
+    let owners = Arc::new(owners);
+    let writer = {
+        let owners = Arc::clone(&owners);
+        thread::spawn(move || {
+            be_writer();
+            replace_owner(&owners, &mut numbers);
+        })
+    };
+    let found = owners.id_of(reference);
+    assert!(found.is_none_or(|id| id == Interned::new(FIRST)), "another owner");
+    writer.join().unwrap();
+    assert_eq!(owners.id_of(reference), None);
+}
+
+/// The reference that is read between two readings of the same limit record is that of the record's owner.
+pub fn a_record_comes_with_its_owners_reference() {
+    const OF_FIRST: u32 = 3;
+    const OF_SECOND: u32 = 7;
+    let (owners, mut numbers, number) = an_owner(0);
+    owners.set_record(number, Some(OF_FIRST)).unwrap();
+    let reference = owners.reference(number).unwrap();
+    let owners = Arc::new(owners);
+    let writer = {
+        let owners = Arc::clone(&owners);
+        thread::spawn(move || {
+            be_writer();
+            owners.set_record(number, None).unwrap();
+            replace_owner(&owners, &mut numbers);
+            owners.set_record(number, Some(OF_SECOND)).unwrap();
+        })
+    };
+    let record = || Owners::record_of(owners.word(number).unwrap());
+    let before = record();
+    let read = owners.reference(number).unwrap();
+    fence(Ordering::Acquire);
+    if before.is_some() && record() == before {
+        assert_eq!(read == reference, before == Some(OF_FIRST), "another owner's reference");
+    }
+    writer.join().unwrap();
+}
+
+/// A reader that knows of a suspension sees it. Before that, no reader sees flags that never were.
+pub fn a_suspension_is_seen() {
+    let (owners, _, number) = an_owner(0);
     let shared = Arc::new((owners, AtomicBool::new(false)));
     let writer = {
         let shared = Arc::clone(&shared);
@@ -275,10 +369,7 @@ pub fn a_suspension_is_seen() {
 /// slot that was filled again, at which a reader of the owner's word looks once more.
 pub fn a_rule_holds_until_its_slot_is_filled_again() {
     const STALE: u8 = 4;
-    let id = OwnerId::new("org").unwrap();
-    let owners = Owners::new();
-    let mut numbers = OwnerNumbers::default();
-    let number = numbers.put(&owners, id, OwnerRules::default(), 0).unwrap().number;
+    let (owners, _, number) = an_owner(0);
     let shared = Arc::new((owners, Unit::<1>::empty(), AtomicBool::new(false)));
     shared.1.slot(0).fill(5, &words(0));
     let writer = {
@@ -311,10 +402,7 @@ pub fn a_rule_holds_until_its_slot_is_filled_again() {
 
 /// A key that is put after its owner was suspended is never seen with the owner unsuspended.
 pub fn a_suspension_comes_before_its_keys() {
-    let id = OwnerId::new("org").unwrap();
-    let owners = Owners::new();
-    let mut numbers = OwnerNumbers::default();
-    let number = numbers.put(&owners, id, OwnerRules::default(), 0).unwrap().number;
+    let (owners, _, number) = an_owner(0);
     let shared = Arc::new((owners, Unit::<1>::empty()));
     let writer = {
         let shared = Arc::clone(&shared);
@@ -494,6 +582,9 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_probe_length_grows_before_it_is_needed", a_probe_length_grows_before_it_is_needed),
     ("a_record_belongs_to_its_slot", a_record_belongs_to_its_slot),
     ("a_use_is_given_back_once_or_forfeited", a_use_is_given_back_once_or_forfeited),
+    ("an_owners_number_is_used_again", an_owners_number_is_used_again),
+    ("a_reference_means_one_owner", a_reference_means_one_owner),
+    ("a_record_comes_with_its_owners_reference", a_record_comes_with_its_owners_reference),
     ("a_suspension_is_seen", a_suspension_is_seen),
     ("a_rule_holds_until_its_slot_is_filled_again", a_rule_holds_until_its_slot_is_filled_again),
     ("a_suspension_comes_before_its_keys", a_suspension_comes_before_its_keys),

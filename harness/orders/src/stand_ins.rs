@@ -51,16 +51,49 @@ pub mod lease {
 }
 
 /// Holders of limits.
-pub mod index {
+pub mod reserved {
     use keyhasp::id::KeyId;
 
     /// The holder of limits.
     #[derive(Clone, Copy, Debug)]
     pub enum Whose {
         /// A key.
-        Key(KeyId, Option<u32>),
+        Key(KeyId, Option<OwnerRef>),
         /// An owner.
-        Owner(u32),
+        Owner(OwnerRef),
+    }
+
+    /// An owner in the index.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct OwnerRef {
+        /// The number.
+        pub number: u32,
+        /// How often it had been given.
+        pub given: u32,
+    }
+}
+
+/// Ids of owners.
+pub mod id {
+    /// An id, which stands in both words.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub struct OwnerId(u64);
+
+    impl OwnerId {
+        /// Returns an id; not of 0.
+        pub fn new(id: u64) -> Self {
+            Self(id)
+        }
+
+        /// Returns the words.
+        pub fn words(&self) -> [u64; 2] {
+            [self.0; 2]
+        }
+
+        /// Restores an id; a wrong one from words of two.
+        pub fn from_words([first, second]: [u64; 2]) -> Option<Self> {
+            (first | second != 0).then_some(Self(if first == second { first } else { u64::MAX }))
+        }
     }
 }
 
@@ -136,4 +169,7 @@ pub mod engine {
 pub mod entry {
     /// The greatest number of an owner.
     pub const MAX_OWNER: u32 = 1 << 16;
+
+    /// The greatest number of a permission set.
+    pub const MAX_SET: u32 = 1 << 16;
 }

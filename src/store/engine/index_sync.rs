@@ -238,7 +238,7 @@ impl Records {
     /// Reads an owner from the backend into the index, and its keys only as far as the change reaches
     /// them. Returns whether the owner exists.
     fn reload_owner_alone(&self, owner: &OwnerId, made: Made) -> Result<bool, Error> {
-        if self.index.owner_number(owner).is_none() {
+        if self.index.owner_named(owner).is_none() {
             return self.reload_owner(owner);
         }
         match self.backend.owner(owner) {

@@ -5,8 +5,9 @@ use super::records::{AppliedLog, Records};
 use crate::backend::{EventFilter, EventQuery};
 use crate::event::EventKind;
 use crate::id::OwnerId;
-use crate::store::index::{Made, Whose};
+use crate::store::index::Made;
 use crate::store::types::error::Error;
+use crate::store::types::reserved::Whose;
 use crate::store::types::verify_error::Unavailable;
 
 /// Number of events that are read at once.
@@ -83,8 +84,8 @@ impl Records {
 
     /// Forfeits the rest of the lease on a purged owner's quota.
     fn forget_lease(&self, owner: &OwnerId) {
-        if let Some(number) = self.index.owner_number(owner) {
-            let _ = self.index.take_lease(Whose::Owner(number));
+        if let Some(owner) = self.index.owner_named(owner) {
+            let _ = self.index.take_lease(Whose::Owner(owner));
         }
     }
 }

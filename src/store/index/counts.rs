@@ -2,6 +2,7 @@
 
 use super::entry::Entry;
 use super::hash_table::slot::Words;
+use super::memory::vectors::make_room;
 use crate::token::Peppers;
 
 /// Counts of the slots in which something lives.
@@ -18,9 +19,7 @@ impl Counts {
         let Entry { pepper, owner, .. } = Entry::unpack(words);
         self.by_pepper[usize::from(pepper)] += 1;
         let owner = owner as usize;
-        if owner >= self.by_owner.len() {
-            self.by_owner.resize(owner + 1, 0);
-        }
+        make_room(&mut self.by_owner, owner);
         self.by_owner[owner] += 1;
     }
 

@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::counts::Counts;
 use super::entry::{Entry, Limited, Packed};
+use super::hash_table::ReadVersion;
 use super::hash_table::slot::{Words, hash_of};
 use super::hash_table::table::{Probe, Table, TableFull, Writer};
-use super::interned::{OwnerFlags, OwnerNumbers, OwnerState, Owners};
+use super::interned::{OwnerFlags, Owners};
 use super::limits::limit_table::{LimitTable, LimitWriter, LimitsFull};
 use super::limits::{DroppedLease, Limiter};
+use super::owner_numbers::{OwnerNumbers, OwnerState};
 use super::packing::ShortOwner;
 use super::sets::{SetNumbers, Sets};
 use super::stale::StaleOwners;
@@ -21,12 +23,13 @@ use crate::clock::{Clock, Timestamp};
 use crate::id::{KeyId, OwnerId};
 use crate::key::{PepperCheck, PepperNumber, StoreMetadata, TokensValidFrom};
 use crate::permission::Catalogue;
+use crate::store::types::reserved::OwnerRef;
 
-/// The limits of an owner, and the owner's number.
+/// The limits of an owner, and the owner.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct OwnerLimiter<'a> {
     pub(in crate::store) limiter: Limiter<'a>,
-    owner: u32,
+    pub(in crate::store) owner: OwnerRef,
 }
 
 /// All live tokens, by their keys' ids.
@@ -167,18 +170,34 @@ impl Index {
         self.likely_pepper.load(Ordering::Relaxed)
     }
 
-    /// Returns an owner's id: the short one if it is known, otherwise by the owner's number.
+    /// Returns the id of an entry's owner: the short one if it is known, otherwise by the owner's number.
+    /// `None` if the entry was replaced meanwhile.
     // `inline(always)`: otherwise the compiler copies the id once more.
     #[inline(always)]
     pub(in crate::store) fn owner(
         &self,
         number: u32,
         short: Option<ShortOwner>,
+        slot: ReadVersion<'_>,
     ) -> Option<OwnerId> {
-        match short {
-            Some(short) => Some(OwnerId::from_padded(short)),
-            None => Some(*self.owners.get(number)?.id.get()?),
+        if let Some(short) = short {
+            return Some(OwnerId::from_padded(short));
         }
+        let id = self.owners.id(number)?;
+        // Otherwise the number may have been another owner's when its id was read.
+        slot.validate().then_some(id)
+    }
+
+    /// Returns the id of an owner, if the number is still its own.
+    pub(in crate::store) fn owner_by(&self, owner: OwnerRef) -> Option<OwnerId> {
+        self.owners.id_of(owner)
+    }
+
+    /// Returns the owner that has this number now. It is an entry's owner if the slot is still the same
+    /// afterwards.
+    #[cold]
+    pub(in crate::store) fn owner_ref(&self, number: u32) -> Option<OwnerRef> {
+        self.owners.reference(number)
     }
 
     /// Prefetches the limit record of an entry, if it has one.
@@ -200,7 +219,9 @@ impl Index {
     pub(in crate::store) fn owner_limiter(&self, owner: u32) -> Option<OwnerLimiter<'_>> {
         loop {
             let record = Owners::record_of(self.owners.word(owner)?)?;
-            let found = OwnerLimiter { limiter: self.limits.owner(record)?, owner };
+            let limiter = self.limits.owner(record)?;
+            // After the record: with a later owner's count, the word below is no longer this one.
+            let found = OwnerLimiter { limiter, owner: self.owners.reference(owner)? };
             // Otherwise a writer has put others.
             if self.validate(&found) {
                 return Some(found);
@@ -214,7 +235,7 @@ impl Index {
         // later filling, the loads below see the changed owner's word and fill count. Without it an
         // owner is judged by words of two fillings, or by another owner's.
         fence(Ordering::Acquire);
-        let word = self.owners.word(owner.owner).unwrap_or_default();
+        let word = self.owners.word(owner.owner.number).unwrap_or_default();
         owner.limiter.validate() && Owners::record_of(word) == Some(owner.limiter.number)
     }
 
@@ -230,11 +251,14 @@ impl Index {
 
     /// Returns the owner of an indexed key.
     pub(in crate::store) fn owner_of(&self, id: KeyId) -> Option<OwnerId> {
-        let entry = self.search(id).find(|entry| entry.judged_at(Timestamp::MIN))?;
-        if OwnerFlags::from_word(self.owners.word(entry.owner)?).gone {
-            return None;
-        }
-        self.owner(entry.owner, entry.short_owner)
+        let (id, word) = self.search(id).find(|packed| {
+            let entry = packed.judged_at(Timestamp::MIN)?;
+            let word = self.owners.word(entry.owner)?;
+            let id = self.owner(entry.owner, entry.short_owner, packed.seen())?;
+            // Otherwise the word may be another owner's.
+            packed.seen().validate().then_some((id, word))
+        })?;
+        (!OwnerFlags::from_word(word).gone).then_some(id)
     }
 
     /// Whether a new key of this id would share its hash with another key.
@@ -260,7 +284,7 @@ impl Index {
     /// Clears the flags that no longer hold for an owner's keys.
     pub(in crate::store) fn clear_owner_flags(&self, owner: &ScannedOwner) {
         let writer = self.lock();
-        let Some(state) = writer.owners.get(&owner.id) else { return };
+        let Some(state) = writer.owners.get(&self.owners, &owner.id) else { return };
         self.change_flags(state.number, |flags| {
             flags.suspended = owner.suspended;
             flags.indeterminate = false;
@@ -279,7 +303,7 @@ impl Index {
     pub(in crate::store) fn remove_owner(&self, id: &OwnerId) {
         let mut guard = self.lock();
         let writer = &mut *guard;
-        if let Some(state) = writer.owners.remove(id) {
+        if let Some(state) = writer.owners.remove(&self.owners, id) {
             self.remove_owner_parts(writer, id, state);
         }
     }
@@ -287,16 +311,26 @@ impl Index {
     fn remove_owner_parts(&self, writer: &mut IndexWriter, id: &OwnerId, state: OwnerState) {
         self.remove_owner_limits(writer, state.number);
         writer.stale.end_unread(id);
-        if writer.counts.of_owner(state.number) > 0 {
-            self.change_flags(state.number, |flags| flags.gone = true);
-            writer.stale.add(state.number, None);
+        writer.sets.release(&self.sets, state.max_access);
+        if writer.counts.of_owner(state.number) == 0 {
+            return self.free_owner(writer, state.number);
         }
+        self.change_flags(state.number, |flags| flags.gone = true);
+        writer.stale.add(state.number, None);
         // Rules name the set of the maximum access, which may be another set's number next.
         let stale = self.owners.stale(state.number);
         if !stale.is_none() {
             self.owners.set_stale(state.number, stale.with_max_access(0));
         }
-        writer.sets.release(&self.sets, state.max_access);
+    }
+
+    /// Frees the number of an owner that is gone. No slot names it.
+    pub(super) fn free_owner(&self, writer: &mut IndexWriter, number: u32) {
+        writer.stale.remove(number);
+        // A number that a slot names all the same is lost, not given to another owner.
+        if writer.counts.of_owner(number) == 0 {
+            writer.owners.release(&self.owners, number);
+        }
     }
 
     /// Whether an owner has a limit record.
@@ -321,7 +355,7 @@ impl Index {
     ) -> Result<(), IndexError> {
         let mut guard = self.lock();
         let writer = &mut *guard;
-        let owner = writer.owners.get(owner).map(|owner| owner.number);
+        let owner = writer.owners.get(&self.owners, owner).map(|owner| owner.number);
         self.replace(writer, id, owner, &[])
     }
 
@@ -334,7 +368,7 @@ impl Index {
     /// Marks an owner indeterminate: from now on the store can't answer for it.
     pub(in crate::store) fn mark_owner_indeterminate(&self, id: &OwnerId) {
         let writer = self.lock();
-        if let Some(owner) = writer.owners.get(id) {
+        if let Some(owner) = writer.owners.get(&self.owners, id) {
             self.set_indeterminate(owner.number);
         }
     }
@@ -343,7 +377,7 @@ impl Index {
     pub(in crate::store) fn mark_key_indeterminate(&self, id: KeyId, owner: &OwnerId) {
         let mut guard = self.lock();
         let writer = &mut *guard;
-        let Some(state) = writer.owners.get(owner) else { return };
+        let Some(state) = writer.owners.get(&self.owners, owner) else { return };
         let contents = self.table.contents(hash_of(id.as_u128()));
         let indeterminate: Vec<Words> = contents
             .iter()
@@ -380,7 +414,7 @@ impl Index {
             },
         );
         self.release_records(writer, gone.iter(), &[]);
-        for (id, state) in writer.owners.retain(|id| owners.contains(id)) {
+        for (id, state) in writer.owners.retain(&self.owners, |id| owners.contains(id)) {
             self.remove_owner_parts(writer, &id, state);
         }
     }

@@ -1,23 +1,21 @@
-//! Interned owners: owners by number.
+//! Interned owners: what readers find of an owner by its number.
 
-use std::collections::HashMap;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use super::entry::MAX_OWNER;
 use super::memory::pages::Pages;
+use super::memory::slab::{Slab, SlabEntry};
 use super::stale::StaleRules;
 use crate::id::OwnerId;
-use crate::key::TokensValidFrom;
+use crate::store::types::reserved::OwnerRef;
 
-/// The readers' side of an owner: its id, and the flags of all of its keys.
-#[derive(Debug)]
-pub(super) struct InternedOwner {
-    /// Set once, before any entry names the owner's number.
-    pub(super) id: OnceLock<OwnerId>,
+/// The part of an owner that a reader seldom needs.
+#[derive(Debug, Default)]
+struct OwnerCell {
     /// The flags, and above them the number of the owner's limit record plus 1. One word holds
     /// both, so that a reader sees them together and an owner takes no more memory.
     word: AtomicU32,
+    /// How often the number was given.
+    given: AtomicU32,
     /// The rules for slots that were filled before the last changes of the owner; 0 without any.
     stale: AtomicU64,
 }
@@ -42,32 +40,16 @@ pub(super) struct OwnerFlags {
 const FLAG_BITS: u32 = 8;
 const FLAGS: u32 = (1 << FLAG_BITS) - 1;
 
-/// The owners by number. A number is given once, for a reader may still hold it.
+/// The owners by number. A number is used again once no slot names it.
+///
+/// What was read here of a slot's owner counts if the slot is still the same afterwards: otherwise it may
+/// be another owner's. A reference says by itself whether it still means the same owner.
 #[derive(Debug)]
 pub(super) struct Owners {
-    owners: Pages<InternedOwner, { 1 << 16 }>,
+    ids: Slab,
+    cells: Pages<OwnerCell, { 1 << 16 }>,
     /// One bit for each owner, set if its word isn't 0. It is small enough to stay in a cache.
     flagged: Pages<AtomicU64, { 1 << 13 }>,
-}
-
-/// The writer's side of the owners: numbers by id.
-#[derive(Debug, Default)]
-pub(super) struct OwnerNumbers {
-    by_id: HashMap<OwnerId, OwnerState>,
-    next: u32,
-}
-
-/// The rules of an owner by which the entries of its keys are made.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OwnerState {
-    pub(super) number: u32,
-    /// The number of the permission set of its maximum access.
-    pub(super) max_access: u32,
-    pub(super) tokens_valid_from: Option<TokensValidFrom>,
-    /// The epoch in which slots are filled now.
-    pub(super) epoch: u8,
-    /// The owner's switch, as it should be: its flag may still be set.
-    pub(super) suspended: bool,
 }
 
 impl OwnerFlags {
@@ -87,22 +69,39 @@ impl OwnerFlags {
     }
 }
 
-/// The rules of an owner that its record says.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct OwnerRules {
-    pub(super) max_access: u32,
-    pub(super) tokens_valid_from: Option<TokensValidFrom>,
-    pub(super) suspended: bool,
-}
-
+/// The readers' side.
 impl Owners {
     pub(super) fn new() -> Self {
-        Self { owners: Pages::new(), flagged: Pages::new() }
+        Self { ids: Slab::new(), cells: Pages::new(), flagged: Pages::new() }
     }
 
+    /// Reads the id of an owner.
     #[inline]
-    pub(super) fn get(&self, number: u32) -> Option<&InternedOwner> {
-        self.owners.get(number)
+    pub(super) fn id(&self, number: u32) -> Option<OwnerId> {
+        let entry = self.ids.get(number)?;
+        OwnerId::from_words(std::array::from_fn(|at| entry.read(at)))
+    }
+
+    /// Reads which use of its number an owner has.
+    pub(super) fn reference(&self, number: u32) -> Option<OwnerRef> {
+        // Relaxed: a caller that uses the reference looks afterwards whether what led here is still the same.
+        let given = self.cells.get(number)?.given.load(Ordering::Relaxed);
+        Some(OwnerRef { number, given })
+    }
+
+    /// Whether the number is still that of the same owner.
+    pub(super) fn is_current(&self, reference: OwnerRef) -> bool {
+        // Acquire fence: pairs with the Release fence in `SlabEntry::fill`, and with the Release store of
+        // the count. What was read before of a later owner shows the later count here. Without it
+        // another owner is taken for this one.
+        fence(Ordering::Acquire);
+        self.reference(reference.number) == Some(reference)
+    }
+
+    /// Returns the id of an owner that is still there, or was the last to have its number.
+    pub(super) fn id_of(&self, reference: OwnerRef) -> Option<OwnerId> {
+        let id = self.id(reference.number)?;
+        self.is_current(reference).then_some(id)
     }
 
     /// Returns an owner's word: 0 for an owner without flags and limits.
@@ -115,7 +114,7 @@ impl Owners {
         if bits >> (number & 63) & 1 == 0 {
             return Some(0);
         }
-        Some(self.get(number)?.word.load(Ordering::Acquire))
+        Some(self.cells.get(number)?.word.load(Ordering::Acquire))
     }
 
     /// Returns the flags of an owner's word.
@@ -138,36 +137,69 @@ impl Owners {
     pub(super) fn stale(&self, number: u32) -> StaleRules {
         // Acquire: a reader that sees rules end must see the slots filled again for which they were.
         // Otherwise it takes a slot of before for one that is as it should be.
-        let rules = self.get(number).map(|owner| owner.stale.load(Ordering::Acquire));
+        let rules = self.cells.get(number).map(|owner| owner.stale.load(Ordering::Acquire));
         StaleRules(rules.unwrap_or_default())
     }
+}
 
-    /// Sets the rules for an owner's slots. For the writer.
+/// The writer's side.
+impl Owners {
+    /// The ids, whose numbers the writer gives.
+    pub(super) fn ids(&self) -> &Slab {
+        &self.ids
+    }
+
+    /// Gives a number that nothing names, with its entry, to an owner.
+    pub(super) fn give(
+        &self,
+        (number, entry): (u32, &SlabEntry),
+        id: &OwnerId,
+        flags: u8,
+    ) -> Option<()> {
+        let cell = self.cells.get_or_make(number, OwnerCell::default)?;
+        // Relaxed: only the writer stores there.
+        let given = cell.given.load(Ordering::Relaxed).wrapping_add(1);
+        // Release: a reader of this count must see that the word of the owner before has ended. And before
+        // the id, which `fill` orders after it: a reader of a word of this id must see this count.
+        // Otherwise it takes this owner for the one before.
+        cell.given.store(given, Ordering::Release);
+        entry.fill(id.words());
+        self.set_flags(number, flags)
+    }
+
+    /// Ends what was said of an owner whose number nothing names any more.
+    pub(super) fn clear(&self, number: u32) {
+        self.set_stale(number, StaleRules::default());
+        // It fails for a number that was never given.
+        let _ = self.set(number, 0);
+    }
+
+    /// Sets the rules for an owner's slots.
     pub(super) fn set_stale(&self, number: u32, rules: StaleRules) {
-        if let Some(owner) = self.get(number) {
+        if let Some(owner) = self.cells.get(number) {
             // Release: publishes the slots that were filled again before rules end, and the set that
             // the word names.
             owner.stale.store(rules.0, Ordering::Release);
         }
     }
 
-    /// Sets an owner's flags. For the writer.
+    /// Sets an owner's flags.
     pub(super) fn set_flags(&self, number: u32, flags: u8) -> Option<()> {
         // Relaxed, here and in `set_record`: only the writer stores there.
-        let record = self.get(number)?.word.load(Ordering::Relaxed) & !FLAGS;
+        let record = self.cells.get(number)?.word.load(Ordering::Relaxed) & !FLAGS;
         self.set(number, record | u32::from(flags))
     }
 
-    /// Sets the number of an owner's limit record; `None` past the greatest number. For the writer.
+    /// Sets the number of an owner's limit record; `None` past the greatest number.
     pub(super) fn set_record(&self, number: u32, record: Option<u32>) -> Option<()> {
         let record = record.map_or(Some(0), |record| record.checked_add(1))?;
         let shifted = record.checked_mul(1 << FLAG_BITS)?;
-        self.set(number, shifted | self.get(number)?.word.load(Ordering::Relaxed) & FLAGS)
+        self.set(number, shifted | self.cells.get(number)?.word.load(Ordering::Relaxed) & FLAGS)
     }
 
     fn set(&self, number: u32, new: u32) -> Option<()> {
         // Release: publishes the limit record that the word names.
-        self.get(number)?.word.store(new, Ordering::Release);
+        self.cells.get(number)?.word.store(new, Ordering::Release);
         let word = self.flagged.get_or_make(number >> 6, || AtomicU64::new(0))?;
         let bit = 1 << (number & 63);
         // The Release half: a reader that sees the bit must see the word. The Acquire half pairs
@@ -178,74 +210,5 @@ impl Owners {
             word.fetch_or(bit, Ordering::AcqRel);
         }
         Some(())
-    }
-}
-
-impl OwnerState {
-    /// Whether slots that were filled by these rules aren't as others say.
-    pub(super) fn differs(&self, rules: OwnerRules) -> bool {
-        let known = (self.max_access, self.tokens_valid_from);
-        known != (rules.max_access, rules.tokens_valid_from)
-    }
-}
-
-impl OwnerNumbers {
-    pub(super) fn get(&self, id: &OwnerId) -> Option<OwnerState> {
-        self.by_id.get(id).copied()
-    }
-
-    /// Puts an owner, new or changed. `None` when all numbers are used up.
-    pub(super) fn put(
-        &mut self,
-        owners: &Owners,
-        id: OwnerId,
-        rules: OwnerRules,
-        flags: u8,
-    ) -> Option<OwnerState> {
-        let OwnerRules { max_access, tokens_valid_from, suspended } = rules;
-        let before = self.by_id.get(&id);
-        let (number, epoch) = before.map_or((self.next, 0), |state| (state.number, state.epoch));
-        if number > MAX_OWNER {
-            return None;
-        }
-        let make = || InternedOwner {
-            id: OnceLock::new(),
-            word: AtomicU32::new(0),
-            stale: AtomicU64::new(0),
-        };
-        let owner = owners.owners.get_or_make(number, make)?;
-        owner.id.get_or_init(|| id);
-        owners.set_flags(number, flags)?;
-        self.next = self.next.max(number + 1);
-        let state = OwnerState { number, max_access, tokens_valid_from, epoch, suspended };
-        self.by_id.insert(id, state);
-        Some(state)
-    }
-
-    /// Changes what is known of an owner.
-    pub(super) fn change(&mut self, id: &OwnerId, change: impl FnOnce(&mut OwnerState)) {
-        if let Some(state) = self.by_id.get_mut(id) {
-            change(state);
-        }
-    }
-
-    /// Acts as if so many numbers had been given.
-    #[cfg(test)]
-    pub(super) fn set_next(&mut self, next: u32) {
-        self.next = next;
-    }
-
-    /// Returns how many more owners there can be.
-    pub(super) fn room(&self) -> u32 {
-        (MAX_OWNER + 1).saturating_sub(self.next)
-    }
-
-    pub(super) fn remove(&mut self, id: &OwnerId) -> Option<OwnerState> {
-        self.by_id.remove(id)
-    }
-
-    /// Removes the owners for which `keep` fails, and returns them.
-    pub(super) fn retain(&mut self, keep: impl Fn(&OwnerId) -> bool) -> Vec<(OwnerId, OwnerState)> {
-        self.by_id.extract_if(|id, _| !keep(id)).collect()
     }
 }

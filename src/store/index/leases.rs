@@ -9,15 +9,8 @@ use super::limits::limiter::DroppedLease;
 use super::limits::{LeaseWord, Leased, LeftWord, Limiter, Spent};
 use crate::backend::UsageSubject;
 use crate::clock::Timestamp;
-use crate::id::{KeyId, OwnerId, Version};
-
-/// The holder of limits: a key, with its owner's number if that is known, or an owner by its
-/// number.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::store) enum Whose {
-    Key(KeyId, Option<u32>),
-    Owner(u32),
-}
+use crate::id::{OwnerId, Version};
+use crate::store::types::reserved::{OwnerRef, Whose};
 
 impl Index {
     /// Gives uses back to the lease of a quota, if quota and period are still those from which they
@@ -38,7 +31,7 @@ impl Index {
         match whose {
             Whose::Key(id, owner) => self.search(id).find(|packed| {
                 let entry = packed.judged_at(Timestamp::MIN)?;
-                if owner.is_some_and(|owner| entry.owner != owner) {
+                if owner.is_some_and(|owner| entry.owner != owner.number) {
                     return None;
                 }
                 let limiter = self.limiter(entry.limited?)?;
@@ -46,7 +39,10 @@ impl Index {
                 give_back(&limiter, &|| packed.seen().validate())
             }),
             Whose::Owner(owner) => {
-                let found = self.owner_limiter(owner)?;
+                let found = self.owner_limiter(owner.number)?;
+                if found.owner != owner {
+                    return None;
+                }
                 give_back(&found.limiter, &|| self.validate(&found))
             }
         }
@@ -119,16 +115,25 @@ impl Index {
         std::mem::take(&mut self.lock().dropped)
     }
 
-    /// Returns the number of an owner.
-    pub(in crate::store) fn owner_number(&self, owner: &OwnerId) -> Option<u32> {
-        self.lock().owners.get(owner).map(|state| state.number)
+    /// Returns an owner that is there, by its number.
+    pub(in crate::store) fn owner_named(&self, owner: &OwnerId) -> Option<OwnerRef> {
+        let writer = self.lock();
+        let state = writer.owners.get(&self.owners, owner)?;
+        self.owners.reference(state.number)
     }
 
     /// Returns the published limits, which stay so while the caller holds the lock.
     fn current(&self, _: &IndexWriter, whose: Whose) -> Option<Limiter<'_>> {
         match whose {
-            Whose::Key(id, owner) => self.limits.key(self.key_record(id, owner)?),
-            Whose::Owner(owner) => self.limits.owner(Owners::record_of(self.owners.word(owner)?)?),
+            Whose::Key(id, owner) => {
+                self.limits.key(self.key_record(id, owner.map(|owner| owner.number))?)
+            }
+            Whose::Owner(owner) => {
+                if !self.owners.is_current(owner) {
+                    return None;
+                }
+                self.limits.owner(Owners::record_of(self.owners.word(owner.number)?)?)
+            }
         }
     }
 }

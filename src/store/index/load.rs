@@ -6,8 +6,9 @@ use super::entry::{Entry, Limited};
 use super::hash_table::group::ProbeSequence;
 use super::hash_table::slot::{Words, hash_of};
 use super::index::{Index, IndexError, IndexWriter};
-use super::interned::{OwnerFlags, OwnerRules, OwnerState, Owners};
+use super::interned::{OwnerFlags, Owners};
 use super::limits::limit_table::{WrittenLimits, not_before_of};
+use super::owner_numbers::{OwnerRules, OwnerState};
 use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
@@ -115,7 +116,7 @@ impl Load<'_> {
         let now = self.index.clock.now();
         let (index, writer) = (self.index, &mut *self.writer);
         let max_access = writer.sets.acquire(&index.sets, max_access).ok_or(IndexError::Full)?;
-        let before = writer.owners.get(&owner.id);
+        let before = writer.owners.get(&index.owners, &owner.id);
         let word_before =
             before.and_then(|before| index.owners.word(before.number)).unwrap_or_default();
         let flags_before = OwnerFlags::from_word(word_before);
@@ -127,7 +128,7 @@ impl Load<'_> {
             // Before the change: if what follows fails, its keys' slots aren't taken for right.
             writer.stale.add_unread(owner.id);
         }
-        let put = writer.owners.put(&index.owners, owner.id, rules, flags.bits());
+        let put = writer.owners.put(&index.owners, &owner.id, rules, flags.bits());
         let Some(after) = put else {
             writer.sets.release(&index.sets, max_access);
             return Err(IndexError::Full);
@@ -181,7 +182,8 @@ impl Load<'_> {
 
     /// Replaces the entries of a key, new or changed.
     pub(in crate::store) fn put_key(&mut self, key: &ScannedKey) -> Result<(), IndexError> {
-        let owner = self.writer.owners.get(&key.owner).ok_or(IndexError::OwnerMissing)?;
+        let known = self.writer.owners.get(&self.index.owners, &key.owner);
+        let owner = known.ok_or(IndexError::OwnerMissing)?;
         if key.current.epochs.owner > owner.tokens_valid_from.map_or(0, |from| from.epoch) {
             // Its token was issued after a change of the owner that isn't known here yet. A rule of
             // that change would take the slot for one of before.

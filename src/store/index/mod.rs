@@ -11,6 +11,7 @@
 //! | `counts` | counts of what lives there |
 //! | `entry` | a token's words in a slot, packed and unpacked |
 //! | `interned` | owners by number |
+//! | `owner_numbers` | numbers by owner |
 //! | `sets` | permission sets by number |
 //! | `hash_table` | slots by key hash |
 //! | `limits` | the limits of keys and owners, by record number |
@@ -44,6 +45,7 @@ mod leases;
 mod limits;
 mod load;
 mod memory;
+mod owner_numbers;
 mod packing;
 mod refill;
 mod room;
@@ -55,7 +57,6 @@ mod tests;
 pub(super) use entry::{DIGEST_LEN, Entry, Limited};
 pub(super) use hash_table::ReadVersion;
 pub(super) use index::{Index, IndexError, OwnerLimiter};
-pub(super) use leases::Whose;
 pub(super) use limits::{DroppedLease, LeaseWord, Leased, LeftWord, Limiter, Spent};
 pub(super) use load::Memo;
 pub(super) use packing::ShortOwner;

@@ -116,7 +116,7 @@ impl Index {
         let mut memo = Memo::default();
         let mut load = self.load(&mut memo);
         let granted = load.granted(&owner.max_access);
-        let Some(before) = load.writer.owners.get(&owner.id) else {
+        let Some(before) = load.writer.owners.get(&self.owners, &owner.id) else {
             // Its keys come after it.
             load.put_owner(owner)?;
             return Ok(Reach::Nothing);
@@ -167,12 +167,12 @@ impl Index {
 
     /// Leaves a rule for all slots of an owner. Returns whether there was an epoch for that.
     fn begin_epoch(&self, writer: &mut IndexWriter, id: &OwnerId, rule: StaleRule) -> bool {
-        let Some(state) = writer.owners.get(id) else { return true };
+        let Some(state) = writer.owners.get(&self.owners, id) else { return true };
         let (rules, begun) = self.owners.stale(state.number).begin(state.epoch, rule);
         // In this order: who sees the flag must see the rules.
         self.owners.set_stale(state.number, rules.with_max_access(state.max_access));
         self.change_flags(state.number, |flags| flags.stale = true);
-        writer.owners.change(id, |state| state.epoch = begun.unwrap_or(state.epoch));
+        writer.owners.set_epoch(state.number, begun.unwrap_or(state.epoch));
         writer.stale.add(state.number, Some(*id));
         begun.is_some()
     }
@@ -191,7 +191,7 @@ impl Index {
     /// Notes that the records of an owner's keys must be read again.
     pub(in crate::store) fn begin_unread(&self, id: &OwnerId) {
         let mut writer = self.lock();
-        if writer.owners.get(id).is_some() {
+        if writer.owners.get(&self.owners, id).is_some() {
             writer.stale.add_unread(*id);
         }
     }
@@ -199,7 +199,7 @@ impl Index {
     /// The same after a failure: the store can't answer for the owner until they were read.
     pub(in crate::store) fn doubt_owner(&self, id: &OwnerId) {
         let mut writer = self.lock();
-        if let Some(state) = writer.owners.get(id) {
+        if let Some(state) = writer.owners.get(&self.owners, id) {
             writer.stale.add_unread(*id);
             self.change_flags(state.number, |flags| flags.indeterminate = true);
         }
@@ -226,7 +226,7 @@ impl Index {
 
     fn read(&self, writer: &mut IndexWriter, id: &OwnerId) {
         writer.stale.end_unread(id);
-        let Some(state) = writer.owners.get(id) else { return };
+        let Some(state) = writer.owners.get(&self.owners, id) else { return };
         let rules = self.owners.stale(state.number);
         self.owners.set_stale(state.number, rules.after_reading());
         self.change_flags(state.number, |flags| {
@@ -255,7 +255,8 @@ impl Index {
             let Walked { number, is_gone, before, followed_all } = walked;
             let rules = self.owners.stale(number).after_round(before, followed_all);
             if is_gone {
-                writer.stale.remove(number);
+                // No slot names it any more: none was filled since.
+                self.free_owner(writer, number);
             } else if rules.is_none() {
                 // In this order: who still sees the flag finds no rule, and looks at its slot again.
                 self.change_flags(number, |flags| flags.stale = false);
@@ -325,8 +326,8 @@ impl Index {
         rules: StaleRules,
     ) -> Result<Entry, IndexError> {
         let mut ruled = *entry;
-        let id = self.owners.get(entry.owner).and_then(|owner| owner.id.get());
-        let state = id.and_then(|id| writer.owners.get(id));
+        // An owner that is gone has no rule that comes here.
+        let state = writer.owners.state(entry.owner);
         ruled.epoch = state.ok_or(IndexError::OwnerMissing)?.epoch;
         let mut set = self.sets.get(entry.set);
         if rule.has(StaleRule::CUT) && entry.kind == Kind::Standard {

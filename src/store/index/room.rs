@@ -30,7 +30,7 @@ impl Close {
         let tokens = writer.counts.by_pepper.iter().sum::<usize>();
         let [owner_limits, networks] = writer.limits.room();
         Self {
-            owners: writer.owners.room() < SPARE,
+            owners: writer.owners.numbers.room() < SPARE,
             sets: writer.sets.numbers.room() < SPARE,
             tokens: MAX_TOKENS.saturating_sub(tokens) < SPARE as usize,
             owner_limits: owner_limits < SPARE,
@@ -74,6 +74,11 @@ impl Index {
         let numbers = &mut self.lock().sets.numbers;
         numbers.max = 0;
     }
+
+    /// Gives owners' numbers again as soon as they are free.
+    pub(in crate::store) fn reuse_owner_numbers(&self) {
+        self.lock().owners.numbers.quarantine = 0;
+    }
 }
 
 impl Load<'_> {
@@ -103,7 +108,7 @@ impl Load<'_> {
             let max_access = match owner {
                 Some(owner) => Some(self.granted(&owner.max_access)),
                 None => {
-                    let state = self.writer.owners.get(&key.owner);
+                    let state = self.writer.owners.get(&self.index.owners, &key.owner);
                     state.map(|state| self.index.sets.get(state.max_access))
                 }
             };
@@ -116,7 +121,7 @@ impl Load<'_> {
     }
 
     fn expect_owner_room(&mut self, close: &Close, owner: &OwnerRecord) -> Result<(), IndexLimit> {
-        let before = self.writer.owners.get(&owner.id);
+        let before = self.writer.owners.get(&self.index.owners, &owner.id);
         if close.owners && before.is_none() {
             return Err(IndexLimit::Owners(MAX_OWNER.into()));
         }

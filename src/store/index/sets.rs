@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::entry::MAX_SET;
 use super::memory::slab::{Slab, SlabNumbers};
+use super::memory::vectors::make_room;
 use crate::permission::PermissionSet;
 
 /// The readers' side. Number 0 is the empty set, and each other one that of a slab entry plus 1.
@@ -72,9 +73,7 @@ impl SetNumbers {
             return;
         }
         let at = number as usize;
-        if at >= self.references.len() {
-            self.references.resize(at + 1, 0);
-        }
+        make_room(&mut self.references, at);
         self.references[at] += 1;
     }
 

@@ -21,12 +21,28 @@ pub(in crate::store) type ReservedQuotas = [Option<ReservedQuota>; 2];
 /// A quota from which uses were reserved.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct ReservedQuota {
-    /// The number of the owner in the index.
-    pub(in crate::store) owner: u32,
+    /// The holder of the quota.
+    pub(in crate::store) holder: Whose,
     /// The version of the quota.
     pub(in crate::store) since: Version,
     /// When the period ends.
     pub(in crate::store) void_from: Option<Timestamp>,
+}
+
+/// The holder of limits: a key, with its owner if that is known, or an owner.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) enum Whose {
+    Key(KeyId, Option<OwnerRef>),
+    Owner(OwnerRef),
+}
+
+/// An owner in the index, by its number. A number is used again when its owner is gone; so a reference that
+/// outlasts a call says which use of the number it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct OwnerRef {
+    pub(in crate::store) number: u32,
+    /// How often the number had been given. It comes round, after 2^32 owners of this number.
+    pub(in crate::store) given: u32,
 }
 
 impl ReservedUses {

@@ -10,8 +10,9 @@ use super::quota_leases::QuotaLeases;
 use crate::backend::{BackendError, BackendErrorKind, Damage, UsageChange, UsageSubject};
 use crate::key::{Lease, LeaseRequest, QuotaState, VersionedQuota};
 use crate::store::engine::{AffectedRecords, Next, Worked};
-use crate::store::index::{LeaseWord, Leased, LeftWord, Made, Whose};
+use crate::store::index::{LeaseWord, Leased, LeftWord, Made};
 use crate::store::types::error::Error;
+use crate::store::types::reserved::Whose;
 use crate::store::types::verify_error::Unavailable;
 
 /// Number of leases, and of those given back, in one write. Those who wait get their answers when
@@ -427,8 +428,8 @@ impl QuotaLeases {
         let (at, piece) = holders.next_renewals(PIECE);
         let renewal = |holder: Whose| {
             let was_in_use = index.leased(holder, at)?.was_in_use;
-            let (Whose::Key(_, Some(number)) | Whose::Owner(number)) = holder else { return None };
-            let owner = index.owner(number, None).filter(|_| was_in_use)?;
+            let (Whose::Key(_, Some(owner)) | Whose::Owner(owner)) = holder else { return None };
+            let owner = index.owner_by(owner).filter(|_| was_in_use)?;
             Some(Wanted::ahead(Account { owner, holder }, at))
         };
         piece.into_iter().filter_map(renewal).collect()

@@ -8,7 +8,8 @@ use crate::backend::UsageSubject;
 use crate::clock::Timestamp;
 use crate::id::{OwnerId, Version};
 use crate::key::Lease;
-use crate::store::index::{DroppedLease, Whose};
+use crate::store::index::DroppedLease;
+use crate::store::types::reserved::{OwnerRef, Whose};
 
 /// Number of holders below which none is looked for that has no quota any more.
 const FEW: usize = 1_000;
@@ -33,8 +34,7 @@ pub(super) struct LeaseHolders {
 #[derive(Clone, Copy, Debug)]
 struct Held {
     origin: LeaseOrigin,
-    /// The number of the owner in the index.
-    owner: u32,
+    owner: OwnerRef,
 }
 
 /// The quota and the turn of which a lease was taken.
@@ -72,8 +72,8 @@ impl LeaseHolders {
         self.held.is_empty() && self.returns.is_empty()
     }
 
-    /// Returns the holders, with the ids of their owners by number.
-    pub(super) fn accounts(&self, owner: impl Fn(u32) -> Option<OwnerId>) -> Vec<Account> {
+    /// Returns the holders, with the ids of those owners that are still there.
+    pub(super) fn accounts(&self, owner: impl Fn(OwnerRef) -> Option<OwnerId>) -> Vec<Account> {
         let account = |(subject, held): (&UsageSubject, &Held)| {
             Some(Account { owner: owner(held.owner)?, holder: held.holder(subject) })
         };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::backend::UsageSubject;
 use crate::clock::Timestamp;
 use crate::id::OwnerId;
-use crate::store::index::Whose;
+use crate::store::types::reserved::Whose;
 
 /// Pause after the first failure; doubled after each later one.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(10);

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use super::lease_queue::{Account, Need};
 use super::quota_leases::{LeaseSettings, QuotaLeases};
 use crate::clock::Timestamp;
-use crate::id::KeyId;
+use crate::id::{KeyId, OwnerId};
 use crate::key::{Gcra, RateLimited, RejectReason, Verdict};
 use crate::store::engine::{Engine, Records};
-use crate::store::index::{
-    LeaseWord, Limited, Limiter, OwnerLimiter, ReadVersion, ShortOwner, Whose,
-};
+use crate::store::index::{LeaseWord, Limited, Limiter, OwnerLimiter, ReadVersion, ShortOwner};
 use crate::store::types::request::VerifyRequest;
-use crate::store::types::reserved::{ReservedQuota, ReservedQuotas};
-use crate::store::types::verify_error::VerifyError;
+use crate::store::types::reserved::{ReservedQuota, ReservedQuotas, Whose};
+use crate::store::types::verify_error::{Unavailable, VerifyError};
 use crate::verified_key::RateUse;
 
 /// One use of a key, by a token whose secret is right.
@@ -53,9 +51,7 @@ struct Reservation {
 /// The part of a verified key that its limits decide, when they allow the use.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Allowed {
-    /// The owner's id, if it is short. A limited key's slot has no room for it, so it is stored
-    /// with the key's limits.
-    pub(in crate::store) owner: Option<ShortOwner>,
+    pub(in crate::store) owner: OwnerId,
     pub(in crate::store) rate: Option<RateUse>,
 }
 
@@ -104,6 +100,7 @@ impl LimitJudge {
             let limits = Limits { key: key.as_ref(), owner: owner.as_ref() };
             let mut reservation = Reservation::default();
             let verdict = self.judge_by(consumption, limits, &mut reservation, need);
+            let owner_id = self.owner(consumption, limits);
             let replaced = self.replaced(consumption, limits);
             if verdict.is_err() || replaced.is_some() {
                 self.refund(consumption, limits, &reservation);
@@ -115,11 +112,13 @@ impl LimitJudge {
                 None => {
                     if let (Some(quotas), true) = (consumption.request.quotas, verdict.is_ok()) {
                         // Set for the first time: this verdict is the one that counts.
-                        let _ = quotas.set(reservation.quotas(limits, consumption.owner));
+                        let _ = quotas
+                            .set(reservation.quotas(limits, self.holders(consumption, limits)));
                     }
-                    let owner =
-                        consumption.short_owner.or(limits.key.and_then(Limiter::short_owner));
-                    return Some(verdict.map(|rate| Allowed { owner, rate }));
+                    let recovering = VerifyError::Unavailable(Unavailable::Recovering);
+                    return Some(verdict.and_then(|rate| {
+                        Ok(Allowed { owner: owner_id.ok_or(recovering)?, rate })
+                    }));
                 }
                 Some(Replaced::Slot) => return None,
                 Some(Replaced::Owner) => {}
@@ -130,13 +129,33 @@ impl LimitJudge {
     /// Returns the limits that were replaced since they were read, if any were.
     #[inline]
     fn replaced(&self, consumption: &Consumption<'_>, limits: Limits<'_>) -> Option<Replaced> {
-        if limits.key.is_some() && !consumption.slot.validate() {
+        // The slot also for an owner's limits alone, and for its id: the number that led to them may have
+        // been another owner's before they were read.
+        if !consumption.slot.validate() {
             Some(Replaced::Slot)
         } else if limits.owner.is_some_and(|owner| !self.records.index.validate(owner)) {
             Some(Replaced::Owner)
         } else {
             None
         }
+    }
+
+    /// Returns the id of the key's owner. It is stored with the key's limits if it is short, for the slot of
+    /// a limited key has no room for it.
+    #[inline]
+    fn owner(&self, consumption: &Consumption<'_>, limits: Limits<'_>) -> Option<OwnerId> {
+        let short = consumption.short_owner.or(limits.key.and_then(Limiter::short_owner));
+        self.records.index.owner(consumption.owner, short, consumption.slot)
+    }
+
+    /// Returns the holders of the limits: the key, then its owner if that has limits. The owner is the one
+    /// whose limits were read. Without any, the number may be another owner's by now, but then the key is
+    /// gone too, and with it what it holds.
+    #[cold]
+    fn holders(&self, consumption: &Consumption<'_>, limits: Limits<'_>) -> [Option<Whose>; 2] {
+        let limited = limits.owner.map(|owner| owner.owner);
+        let owner = limited.or_else(|| self.records.index.owner_ref(consumption.owner));
+        [Some(Whose::Key(consumption.key, owner)), limited.map(Whose::Owner)]
     }
 
     /// Judges a use by the limits, one after the other. The limits that reserve nothing come first,
@@ -178,9 +197,8 @@ impl LimitJudge {
             }
         }
         let account = |at: usize| {
-            let short_owner = consumption.short_owner.or(limits.key.and_then(Limiter::short_owner));
-            let owner = self.records.index.owner(consumption.owner, short_owner)?;
-            Some(Account { owner, holder: consumption.holders()[at] })
+            let owner = self.owner(consumption, limits)?;
+            Some(Account { owner, holder: self.holders(consumption, limits)[at]? })
         };
         let mut lacking = None;
         let has_quota = |limiter: &Option<&Limiter<'_>>| limiter.is_some_and(Limiter::has_quota);
@@ -301,8 +319,8 @@ impl LimitJudge {
             owner.limiter.give_back_units(units, || index.validate(owner));
         }
         let taken = limits.limiters().into_iter().zip(reservation.uses);
-        for ((limiter, lease), holder) in taken.zip(consumption.holders()) {
-            if let (Some(limiter), Some(lease)) = (limiter, lease) {
+        for ((limiter, lease), holder) in taken.zip(self.holders(consumption, limits)) {
+            if let (Some(limiter), Some(lease), Some(holder)) = (limiter, lease, holder) {
                 index.give_back(holder, limiter.since(), lease);
             }
         }
@@ -312,16 +330,13 @@ impl LimitJudge {
 impl Reservation {
     /// Returns the quotas from which uses were taken.
     #[cold]
-    fn quotas(&self, limits: Limits<'_>, owner: u32) -> ReservedQuotas {
-        let mut quotas = ReservedQuotas::default();
-        for ((quota, limiter), lease) in quotas.iter_mut().zip(limits.limiters()).zip(self.uses) {
-            *quota = limiter.zip(lease).map(|(limiter, lease)| ReservedQuota {
-                owner,
-                since: limiter.since(),
-                void_from: lease.void_from(),
-            });
-        }
-        quotas
+    fn quotas(&self, limits: Limits<'_>, holders: [Option<Whose>; 2]) -> ReservedQuotas {
+        let limiters = limits.limiters();
+        std::array::from_fn(|at| {
+            let (limiter, lease) = limiters[at].zip(self.uses[at])?;
+            let (since, void_from) = (limiter.since(), lease.void_from());
+            Some(ReservedQuota { holder: holders[at]?, since, void_from })
+        })
     }
 }
 
@@ -339,15 +354,110 @@ impl Consumption<'_> {
     fn needed(&self) -> u32 {
         self.request.cost.max(1)
     }
-
-    /// Returns the holders of the limits: the key, then its owner.
-    fn holders(&self) -> [Whose; 2] {
-        [Whose::Key(self.key, Some(self.owner)), Whose::Owner(self.owner)]
-    }
 }
 
 impl From<RateLimited> for VerifyError {
     fn from(limited: RateLimited) -> Self {
         Self::Rejected(RejectReason::RateLimited(limited))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::thread::ThreadId;
+
+    use super::*;
+    use crate::backend::Memory;
+    use crate::clock::{Clock, ManualClock};
+    use crate::key::{Prefix, Rate};
+    use crate::permission::{Access, Catalogue};
+    use crate::store::types::request::{CreateKey, CreateOwner, SetLimits};
+    use crate::store::{AdminKeys, Store, Verifier};
+
+    type Work = Box<dyn FnOnce() + Send>;
+
+    /// A clock that does some work at a reading, once.
+    #[derive(Debug)]
+    struct Busy {
+        time: ManualClock,
+        /// By this thread, at this reading.
+        work: Mutex<Option<(ThreadId, u32, NoDebug)>>,
+    }
+
+    struct NoDebug(Work);
+
+    impl std::fmt::Debug for NoDebug {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("work")
+        }
+    }
+
+    impl Clock for Busy {
+        fn now(&self) -> Timestamp {
+            let mut work = self.work.lock().unwrap();
+            // Threads of the store read it too.
+            let here = std::thread::current().id();
+            if let Some((_, readings, _)) = work.as_mut().filter(|(of, ..)| *of == here) {
+                *readings -= 1;
+            }
+            let due = work.take_if(|(_, readings, _)| *readings == 0);
+            drop(work);
+            if let Some((.., NoDebug(work))) = due {
+                work();
+            }
+            self.time.now()
+        }
+
+        fn monotonic(&self) -> std::time::Duration {
+            self.time.monotonic()
+        }
+    }
+
+    /// Another owner gets the number, and has limits too, while a use is judged by those of the owner
+    /// before: nothing of the other's is used, and the key that is gone isn't accepted.
+    #[test]
+    fn a_use_is_never_taken_from_an_owner_that_has_the_number_since() {
+        let hour = std::time::Duration::from_secs(3_600);
+        let start = Timestamp::clamped_millis(1_767_225_600_000);
+        let clock = Arc::new(Busy { time: ManualClock::new(start), work: Mutex::new(None) });
+        let catalogue = Catalogue::builder().read("links:read").build().unwrap();
+        let builder = Store::builder(catalogue, [Prefix::new("acme").unwrap()])
+            .clock(Arc::<Busy>::clone(&clock));
+        let store = Arc::new(builder.open(Memory::new()).unwrap());
+        store.engine.records.index.reuse_owner_numbers();
+        let admin = Arc::new(AdminKeys::new(Arc::clone(&store) as _, "root").unwrap());
+        let verifier = Verifier::new(Arc::clone(&store) as _);
+        let create = |name: &str| {
+            let limits = SetLimits::new().rate(Rate::new(2, hour).unwrap());
+            let request = CreateOwner::with_key(CreateKey::new(Access::Full)).limits(limits);
+            (OwnerId::new(name).unwrap(), request)
+        };
+        let (first, request) = create("first");
+        let token = admin.create_owner(&first, request).unwrap().first_key.unwrap().token;
+        // The clock steps back behind a use, so that the next one reads it while it is judged.
+        clock.time.advance(4 * hour);
+        assert!(verifier.verify(token.expose()).is_ok());
+        clock.time.set(start);
+        let (second, request) = create("second");
+        let other = Arc::new(Mutex::new(None));
+        let work: Work = {
+            let (admin, other) = (Arc::clone(&admin), Arc::clone(&other));
+            Box::new(move || {
+                let _ = admin.suspend_owner(&first).unwrap();
+                admin.purge_owner(&first).unwrap();
+                let created = admin.create_owner(&second, request).unwrap();
+                *other.lock().unwrap() = created.first_key;
+            })
+        };
+        *clock.work.lock().unwrap() = Some((std::thread::current().id(), 2, NoDebug(work)));
+        let answer = verifier.verify(token.expose());
+        let other = other.lock().unwrap().take().unwrap();
+        assert_eq!(answer, Err(VerifyError::Unrecognized));
+        let index = &store.engine.records.index;
+        assert_eq!(index.owner_named(&OwnerId::new("second").unwrap()).unwrap().number, 0);
+        // Both of its uses are left.
+        assert!((0..2).all(|_| verifier.verify(other.token.expose()).is_ok()));
+        assert!(verifier.verify(other.token.expose()).is_err());
     }
 }

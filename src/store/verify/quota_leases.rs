@@ -199,7 +199,7 @@ impl QuotaLeases {
             return if holders.is_empty() { Ok(()) } else { Err(Unavailable::Recovering.into()) };
         }
         let at = self.engine.records.now();
-        for account in holders.accounts(|owner| self.engine.records.index.owner(owner, None)) {
+        for account in holders.accounts(|owner| self.engine.records.index.owner_by(owner)) {
             self.collect_lease(&mut holders, &account);
         }
         // After the leases: the rest of one whose quota was replaced meanwhile is among these.

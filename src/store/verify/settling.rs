@@ -7,9 +7,9 @@ use super::quota_leases::QuotaLeases;
 use crate::backend::{BackendError, BackendErrorKind, UsageChange, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::Version;
-use crate::store::index::{LeaseWord, Leased, Spent, Whose};
+use crate::store::index::{LeaseWord, Leased, Spent};
 use crate::store::types::error::Error;
-use crate::store::types::reserved::ReservedUses;
+use crate::store::types::reserved::{ReservedUses, Whose};
 use crate::store::types::verify_error::Unavailable;
 
 /// Uses that were spent of one lease, to be given back if the charge of the other quota fails.
@@ -34,14 +34,12 @@ impl QuotaLeases {
     /// changed, or its period is over. If this process then holds more than its share, and than this
     /// request needed, the surplus is given back to the count beside the request.
     fn give_back(&self, reserved: &ReservedUses, uses: u32, now: Timestamp) {
-        for (at, quota) in reserved.quotas.into_iter().enumerate() {
-            let Some(quota) = quota else { continue };
-            let holders = [Whose::Key(reserved.key, Some(quota.owner)), Whose::Owner(quota.owner)];
+        for quota in reserved.quotas.into_iter().flatten() {
             let lease = LeaseWord::new(quota.void_from, uses.into());
-            let leased = self.engine.records.index.give_back(holders[at], quota.since, lease);
+            let leased = self.engine.records.index.give_back(quota.holder, quota.since, lease);
             let is_much = |leased: Leased| leased.surplus > 0 && leased.held > reserved.cost.into();
             if leased.is_some_and(is_much) {
-                let account = Account { owner: reserved.owner, holder: holders[at] };
+                let account = Account { owner: reserved.owner, holder: quota.holder };
                 self.fetch_ahead(Some(account), now);
             }
         }
@@ -52,8 +50,8 @@ impl QuotaLeases {
         let index = &self.engine.records.index;
         let (mut charged, mut lacking): (Vec<Charged>, Vec<_>) = (Vec::new(), Vec::new());
         // Without the owner there is no quota any more.
-        let Some(number) = index.owner_number(&reserved.owner) else { return Ok(()) };
-        for holder in [Whose::Key(reserved.key, Some(number)), Whose::Owner(number)] {
+        let Some(owner) = index.owner_named(&reserved.owner) else { return Ok(()) };
+        for holder in [Whose::Key(reserved.key, Some(owner)), Whose::Owner(owner)] {
             let account = Account { owner: reserved.owner, holder };
             match index.spend_lease(holder, now, uses) {
                 Some((since, Some(Spent { lease, asks }))) => {

@@ -259,7 +259,7 @@ impl TokenVerifier {
         }
         let Entry { owner, short_owner, limited, .. } = *entry;
         let allowed = if limited.is_none() && !owner_limited {
-            Allowed { owner: short_owner, rate: None }
+            Allowed { owner: self.records.index.owner(owner, short_owner, slot)?, rate: None }
         } else {
             let consumption =
                 Consumption { request, key, owner, short_owner, limited, owner_limited, slot, now };
@@ -267,9 +267,6 @@ impl TokenVerifier {
                 Ok(allowed) => allowed,
                 Err(error) => return Some(Err(error)),
             }
-        };
-        let Some(owner) = self.records.index.owner(owner, allowed.owner) else {
-            return Some(Err(recovering));
         };
         let ends_at = match (validity.expires_at, validity.ends_at) {
             (Some(expiry), Some(end)) => Some(expiry.min(end)),
@@ -280,7 +277,7 @@ impl TokenVerifier {
         };
         let verified = VerifiedKey::new(VerifiedKeyParts {
             key,
-            owner,
+            owner: allowed.owner,
             kind: entry.kind,
             permissions,
             generation,

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `pages` | growing arrays whose elements never move |
 //! | `slab` | cache lines by number, each used again |
+//! | `vectors` | growth of the writer's own arrays |
 //! | `hints` | prefetches and huge pages: the crate's only `unsafe` code |
 //!
 //! The hash table, the interned values and the limit records keep their elements in `pages`, and a
@@ -13,3 +14,4 @@
 pub(super) mod hints;
 pub(super) mod pages;
 pub(super) mod slab;
+pub(super) mod vectors;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::super::limits::limit_table::LimitTable;
-use super::super::{Index, LeaseWord, LeftWord, Limiter, Made, Spent, Whose};
+use super::super::{Index, LeaseWord, LeftWord, Limiter, Made, Spent};
 use super::fixtures::{self, by_admin, count, index};
 use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::clock::Timestamp;
@@ -14,6 +14,7 @@ use crate::key::{
     Digest, Limits, Network, Networks, PepperNumber, PrefixNumber, PreviousToken, Quota, Rate,
     Scheme, TokenRecord, Verdict, VersionedQuota,
 };
+use crate::store::types::reserved::Whose;
 
 /// Makes an index whose records are used again after one change, as if a reader were interrupted
 /// for a thousand.

@@ -2,6 +2,7 @@
 
 mod fixtures;
 mod limits;
+mod owner_numbers;
 mod owners;
 mod relocation;
 mod room;

@@ -94,6 +94,7 @@ impl Shown {
         let catalogue = PERMISSIONS.into_iter().fold(Catalogue::builder(), CatalogueBuilder::read);
         let clock = std::sync::Arc::new(ManualClock::new(now()));
         let index = Index::new(catalogue.build().unwrap(), vec![PepperNumber::new(1)], clock);
+        index.reuse_owner_numbers();
         let owners: Vec<_> = (0..OWNERS)
             .map(|number| ScannedOwner {
                 max_access: access(0b1111),
@@ -247,7 +248,7 @@ impl Shown {
             assert!(!must_end || is_over || !answer.is_known, "{key} outlives an invalidation");
         }
         for owner in &self.owners {
-            let state = self.index.lock().owners.get(&owner.id).unwrap();
+            let state = self.index.lock().owners.get(&self.index.owners, &owner.id).unwrap();
             let rules = self.index.owners.stale(state.number);
             assert!(rules.is_none() || rules.max_access() == state.max_access);
         }
@@ -278,7 +279,7 @@ proptest! {
         shown.check(true);
         prop_assert!(!shown.index.refill(3).unwrap());
         for owner in &shown.owners {
-            let number = shown.index.owner_number(&owner.id).unwrap();
+            let number = shown.index.owner_named(&owner.id).unwrap().number;
             prop_assert_eq!(shown.index.owners.word(number), Some(0));
             prop_assert_eq!(shown.index.owners.stale(number).0, 0);
         }

@@ -7,12 +7,13 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::super::hash_table::slot::hash_of;
-use super::super::{Entry, Index, LeaseWord, LeftWord, Limited, Made, Whose};
+use super::super::{Entry, Index, LeaseWord, LeftWord, Limited, Made};
 use super::fixtures::{self, by_admin, count, index, owner, token};
 use crate::backend::ScannedKey;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, Version};
 use crate::key::{Limits, PreviousToken, Quota, Rate, VersionedQuota};
+use crate::store::types::reserved::Whose;
 
 /// Makes an index with the owner of all keys.
 fn index_of_org() -> Index {

@@ -5,7 +5,7 @@ use std::task::Wake;
 
 use super::*;
 use crate::id::{KeyId, OwnerId};
-use crate::store::index::Whose;
+use crate::store::types::reserved::Whose;
 
 const BOUND: Duration = Duration::from_secs(3_600);
 
