@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use keyhasp::{Access, CreateKey, Network, Rate, SetLimits, UpdateKey, VerifyError, VerifyRequest};
+use keyhasp::{
+    Access, CreateKey, CreateOwner, Network, OwnerId, Rate, SetLimits, UpdateKey, VerifyError,
+    VerifyRequest,
+};
 
 use crate::{PERMISSIONS, World};
 
@@ -11,8 +14,9 @@ use crate::{PERMISSIONS, World};
 pub(crate) type Cycle = fn(&World, u64);
 
 /// All cycles, with their names.
-pub(crate) const CYCLES: [(&str, Cycle); 3] = [
+pub(crate) const CYCLES: [(&str, Cycle); 4] = [
     ("create, use, revoke, purge", keys),
+    ("an owner: create, use, suspend, purge", owners),
     ("another access", accesses),
     ("another expiry", expiries),
 ];
@@ -43,6 +47,21 @@ fn keys(world: &World, number: u64) {
     let rejected = world.verifier.verify_request(&request).unwrap_err();
     assert!(matches!(rejected, VerifyError::Rejected(_)), "{rejected:?}");
     world.admin.purge(issued.key.id).unwrap();
+}
+
+fn owners(world: &World, number: u64) {
+    let owner = OwnerId::new(format!("an owner whose id is long, {number}")).unwrap();
+    let request = CreateOwner::with_key(CreateKey::new(Access::Full))
+        .max_access(access(number))
+        .limits(limits(number));
+    let token = world.admin.create_owner(&owner, request).unwrap().first_key.unwrap().token;
+    let request = VerifyRequest::new(token.expose()).address(address(number));
+    assert_eq!(world.verifier.verify_request(&request).unwrap().owner_id(), &owner);
+    let _ = world.admin.suspend_owner(&owner).unwrap();
+    let rejected = world.verifier.verify_request(&request).unwrap_err();
+    assert!(matches!(rejected, VerifyError::Rejected(_)), "{rejected:?}");
+    world.admin.purge_owner(&owner).unwrap();
+    assert_eq!(world.verifier.verify_request(&request), Err(VerifyError::Unrecognized));
 }
 
 fn accesses(world: &World, number: u64) {

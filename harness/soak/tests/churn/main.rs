@@ -1,4 +1,4 @@
-//! Keys, accesses and expiries that come and go: 8,000 cycles of each, or as many as `KEYHASP_CHURN` says.
+//! Keys, owners, accesses and expiries that come and go: 8,000 cycles of each, or as many as `KEYHASP_CHURN` says.
 //! With a retention of events, the live bytes after the second half must be those after the first, within
 //! 2 in 100.
 //!
