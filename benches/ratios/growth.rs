@@ -20,6 +20,9 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
     if wanted("index_bytes_more_per_limited_key") {
         kept.extend(limited());
     }
+    if wanted("index_bytes_per_key_of_own_owner") {
+        kept.push(own_owners());
+    }
     drop(kept);
     if wanted("verify_longest_while_growing") {
         longest();
@@ -54,6 +57,15 @@ fn limited() -> [Arc<dyn KeyStore>; 2] {
     let (limited, more) = open(Some(every_limit()));
     figure("index_bytes_more_per_limited_key", (more - bytes) / keys as f64, "bytes");
     [plain, limited]
+}
+
+/// Resident memory for each of 2 million keys, at the worst moment while the store is opened, if each key
+/// has an owner of its own.
+fn own_owners() -> Arc<dyn KeyStore> {
+    let keys = 2_000_000;
+    let (store, bytes) = peak_of(|| open(Synthetic { keys_per_owner: 1, ..Synthetic::new(keys) }));
+    figure("index_bytes_per_key_of_own_owner", bytes / keys as f64, "bytes");
+    store
 }
 
 /// The longest of the verifications of one thread while another adds a million keys.

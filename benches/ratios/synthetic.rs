@@ -23,7 +23,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 pub const PEPPER: [u8; 32] = [0x5a; 32];
 pub const PREFIX: &str = "acme_live";
-/// Number of keys of an owner.
+/// Number of keys of an owner, unless a benchmark is about that.
 const KEYS_PER_OWNER: u64 = 10;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -31,6 +31,7 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 #[derive(Debug)]
 pub struct Synthetic {
     pub keys: u64,
+    pub keys_per_owner: u64,
     /// Whether each key has a token in its grace.
     pub rotated: bool,
     pub sharing: Sharing,
@@ -185,6 +186,7 @@ impl Synthetic {
     pub fn new(keys: u64) -> Self {
         Self {
             keys,
+            keys_per_owner: KEYS_PER_OWNER,
             rotated: false,
             sharing: Sharing::Exclusive,
             metadata: OnceLock::new(),
@@ -257,7 +259,7 @@ impl Backend for Synthetic {
     fn scan(&self, visit: &mut dyn FnMut(Scanned)) -> Result<u64, BackendError> {
         // Owners cost too.
         let before = resident_bytes();
-        for number in 0..self.keys.div_ceil(KEYS_PER_OWNER) {
+        for number in 0..self.keys.div_ceil(self.keys_per_owner) {
             visit(Scanned::Owner(ScannedOwner {
                 id: owner(number),
                 suspended: false,
@@ -271,7 +273,9 @@ impl Backend for Synthetic {
         }
         for number in 0..self.keys {
             let limits = self.limits.clone().map(Box::new);
-            visit(Scanned::Key(ScannedKey { limits, ..Self::scanned(number, self.rotated) }));
+            let owner = owner(number / self.keys_per_owner);
+            let scanned = Self::scanned(number, self.rotated);
+            visit(Scanned::Key(ScannedKey { owner, limits, ..scanned }));
             if let Some(resident) = self.resident.as_ref().filter(|_| number % 50_000 == 0) {
                 resident.note_keys(number, self.keys, before);
             }
