@@ -14,7 +14,7 @@ struct OwnerCell {
     /// The flags, and above them the number of the owner's limit record plus 1. One word holds
     /// both, so that a reader sees them together and an owner takes no more memory.
     word: AtomicU32,
-    /// How often the number was given.
+    /// The count of owners that have had the number.
     given: AtomicU32,
     /// The rules for slots that were filled before the last changes of the owner; 0 without any.
     stale: AtomicU64,

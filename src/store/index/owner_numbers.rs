@@ -21,15 +21,14 @@ pub(super) struct OwnerNumbers {
     /// Numbers alone: an id lies in its slab entry, once.
     by_id: HashTable<u32>,
     hasher: RandomState,
-    /// By number.
+    /// The rules of each owner, by its number.
     states: Vec<StoredState>,
     /// Few owners have one.
     tokens_valid_from: HashMap<u32, TokensValidFrom>,
     pub(super) numbers: SlabNumbers,
 }
 
-/// What is known of each owner, in one word: the number of a set in the lowest bits, then the epoch and the
-/// switch.
+/// The rules of an owner in one word: the number of a set in the lowest bits, then the epoch and the switch.
 #[derive(Clone, Copy, Debug, Default)]
 struct StoredState(u32);
 

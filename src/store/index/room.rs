@@ -3,7 +3,8 @@
 use super::entry::{MAX_OWNER, MAX_SET};
 use super::hash_table::slot::hash_of;
 use super::index::{Index, IndexWriter};
-use super::limits::limit_table::{MAX_NETWORKS, MAX_OWNER_RECORDS};
+use super::limits::limit_table::MAX_OWNER_RECORDS;
+use super::limits::networks::MAX_NETWORKS;
 use super::load::{Load, Memo};
 use crate::backend::{Change, Write};
 use crate::key::{KeyRecord, Kind, Limits, Networks, OwnerRecord};

@@ -34,10 +34,10 @@ impl Sets {
 #[derive(Debug)]
 pub(super) struct SetNumbers {
     by_set: HashMap<PermissionSet, u32>,
-    /// By number.
+    /// The count of each number's references.
     references: Vec<u32>,
     pub(super) numbers: SlabNumbers,
-    /// How often a number was freed.
+    /// The count of numbers that were freed.
     freed: u64,
 }
 

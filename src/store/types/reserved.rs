@@ -41,7 +41,7 @@ pub(in crate::store) enum Whose {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct OwnerRef {
     pub(in crate::store) number: u32,
-    /// How often the number had been given. It comes round, after 2^32 owners of this number.
+    /// The count of owners that have had the number, this one included. It comes round after 2^32.
     pub(in crate::store) given: u32,
 }
 

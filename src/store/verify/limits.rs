@@ -381,7 +381,7 @@ mod tests {
     #[derive(Debug)]
     struct Busy {
         time: ManualClock,
-        /// By this thread, at this reading.
+        /// The thread, its readings until then, and the work.
         work: Mutex<Option<(ThreadId, u32, NoDebug)>>,
     }
 

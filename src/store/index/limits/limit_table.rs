@@ -22,9 +22,6 @@ pub(in super::super) struct LimitTable {
 
 /// The most records of owners: an owner's word has 24 bits for the number of its record.
 pub(in super::super) const MAX_OWNER_RECORDS: u32 = (1 << 24) - 1;
-/// The most entries of lists of networks, each of which has three: a record has 29 bits for the number
-/// of a list.
-pub(in super::super) const MAX_NETWORKS: u32 = (1 << 29) - 1;
 
 /// The writer's side: which records are free.
 #[derive(Debug)]

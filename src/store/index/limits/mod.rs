@@ -20,7 +20,7 @@ pub(super) mod lease;
 mod lease_cell;
 pub(super) mod limit_table;
 pub(super) mod limiter;
-mod networks;
+pub(super) mod networks;
 mod placement;
 pub(super) mod relocation;
 

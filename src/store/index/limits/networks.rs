@@ -8,9 +8,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::super::memory::slab::{Slab, SlabNumbers, WORDS};
-use super::limit_table::MAX_NETWORKS;
 use crate::key::{Network, Networks};
 
+/// The most entries of lists of networks, each of which has three: a record has 29 bits for the number
+/// of a list.
+pub(in super::super) const MAX_NETWORKS: u32 = (1 << 29) - 1;
 /// Networks of an entry. The first word describes each of them: the bits that its addresses share,
 /// and whether it is one of IPv4. Its upper half names the next entry. Two words hold a network's
 /// address.

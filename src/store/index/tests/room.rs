@@ -1,4 +1,4 @@
-//! What the index can't show is refused beforehand.
+//! Changes that the index can't show are refused beforehand.
 
 use super::super::Index;
 use super::super::room::SPARE;
@@ -115,7 +115,7 @@ fn a_set_too_many_is_refused_and_nothing_else() {
     assert_eq!(index.lock().sets.count().0, 3);
 }
 
-/// What was checked can be shown, though others were checked at the same time.
+/// Changes that were checked can be shown, though others were checked at the same time.
 #[test]
 fn what_has_room_can_be_shown() {
     let index = without_sets();
