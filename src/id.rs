@@ -150,21 +150,24 @@ impl OwnerId {
         Ok(Self { bytes, len: id.len() as u8 })
     }
 
-    /// Returns the bytes of an id of at most 16 bytes, padded with zeros, or `None` if the id is
-    /// longer.
-    pub(crate) fn padded(&self) -> Option<[u8; 16]> {
-        let padded = self.bytes.first_chunk()?;
-        (usize::from(self.len) <= padded.len()).then_some(*padded)
+    /// Returns the bytes of an id of at most 16 bytes, padded with zeros, as words, or `None` if the
+    /// id is longer.
+    pub(crate) fn padded(&self) -> Option<[u64; 2]> {
+        let (words, _) = self.bytes.as_chunks();
+        let padded = [u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])];
+        (usize::from(self.len) <= 16).then_some(padded)
     }
 
-    /// Restores the id from the bytes that [`padded`](Self::padded) returned.
+    /// Restores the id from the words that [`padded`](Self::padded) returned.
     #[inline]
-    pub(crate) fn from_padded(padded: [u8; 16]) -> Self {
+    pub(crate) fn from_padded(padded: [u64; 2]) -> Self {
         let mut bytes = [0; Self::MAX_LEN];
-        bytes[..16].copy_from_slice(&padded);
+        bytes[..8].copy_from_slice(&padded[0].to_ne_bytes());
+        bytes[8..16].copy_from_slice(&padded[1].to_ne_bytes());
+        let [low, high] = padded.map(|word| u128::from(u64::from_le_bytes(word.to_ne_bytes())));
         // Zeros stand only after the text. At most 16.
         #[allow(clippy::cast_possible_truncation)]
-        let len = 16 - (u128::from_le_bytes(padded).leading_zeros() / 8) as u8;
+        let len = 16 - ((high << 64 | low).leading_zeros() / 8) as u8;
         Self { bytes, len }
     }
 

@@ -13,7 +13,7 @@ pub(crate) struct Unverified<'a> {
 
 impl<'a> Unverified<'a> {
     /// Checks length, separator and id. Returns `None` if one is malformed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn parse(token: &'a [u8]) -> Option<Self> {
         let parts = format::parse(token)?;
         Some(Self { prefix: parts.prefix, id: parts.id, tail: parts.tail })

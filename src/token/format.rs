@@ -47,7 +47,8 @@ pub(super) struct Parts<'a> {
 }
 
 /// Splits a token by its length. Returns `None` for a wrong length, separator or id.
-#[inline]
+// `inline(always)`: otherwise the compiler returns the parts through memory.
+#[inline(always)]
 pub(super) fn parse(token: &[u8]) -> Option<Parts<'_>> {
     if token.len() > MAX_TOKEN_LEN {
         return None;

@@ -146,7 +146,7 @@ impl Entry {
         flags = flags << 6 | u64::from(self.prefix);
         let [a, b, c] = words(&self.digest);
         let [d, e] = match &self.short_owner {
-            Some(short) => words(short),
+            Some(short) => *short,
             None => Limited::pack(self.limited),
         };
         let times = over << 16 | set & HALF;
@@ -173,7 +173,7 @@ impl Entry {
             digest: bytes(&words.near[..3]),
             owner: (rest >> 32) as u32 & MAX_OWNER,
             epoch: (rest >> (32 + OWNER_BITS)) as u8,
-            short_owner: bit(SHORT_OWNER_AT).then(|| bytes(&words.near[3..5])),
+            short_owner: bit(SHORT_OWNER_AT).then_some([words.near[3], words.near[4]]),
             limited: if bit(SHORT_OWNER_AT) {
                 None
             } else {

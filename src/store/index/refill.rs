@@ -66,23 +66,26 @@ impl Index {
         let permissions = self.sets.get(entry.set);
         let word = self.owners.word(entry.owner);
         let flags = OwnerFlags::from_word(word.unwrap_or_default());
-        let mut by_owner = ByOwner {
+        let by_owner = ByOwner {
             is_known: word.is_some() && !flags.indeterminate,
             suspended: flags.suspended,
             limited: flags.limited,
             permissions,
         };
-        if flags.stale || flags.gone {
-            self.apply_rules(entry, flags.gone, &mut by_owner)?;
-        }
+        let by_owner = if flags.stale || flags.gone {
+            self.by_rules(entry, flags.gone, by_owner)?
+        } else {
+            by_owner
+        };
         // The entry was in its slot until the owner's word was read. Otherwise a change of the owner
         // could be missed: its rules end once the slot was filled again.
         slot.validate().then_some(by_owner)
     }
 
     /// Applies the rules of an owner to an entry that was filled before its last changes.
+    // By value: the part of nearly every key, without rules, then never lies in memory.
     #[cold]
-    fn apply_rules(&self, entry: &Entry, is_gone: bool, by_owner: &mut ByOwner) -> Option<()> {
+    fn by_rules(&self, entry: &Entry, is_gone: bool, by_owner: ByOwner) -> Option<ByOwner> {
         if is_gone {
             return None;
         }
@@ -99,11 +102,13 @@ impl Index {
             }
         };
         let rule = rules.of(entry.epoch);
-        by_owner.is_known &= !rule.has(StaleRule::UNKNOWN);
-        if rule.has(StaleRule::CUT) && entry.kind == Kind::Standard {
-            by_owner.permissions = by_owner.permissions.intersection(&max_access);
-        }
-        Some(())
+        let is_known = by_owner.is_known && !rule.has(StaleRule::UNKNOWN);
+        let permissions = if rule.has(StaleRule::CUT) && entry.kind == Kind::Standard {
+            by_owner.permissions.intersection(&max_access)
+        } else {
+            by_owner.permissions
+        };
+        Some(ByOwner { is_known, permissions, ..by_owner })
     }
 
     /// Puts an owner that changed. What the change takes from the keys is taken when this returns,

@@ -97,11 +97,14 @@ impl TokenVerifier {
         request: &VerifyRequest<'_>,
     ) -> Result<VerifiedKey, VerifyError> {
         let mut attempt = Attempt::default();
-        let answer = self.judge_token(request, &mut attempt);
+        // One place for both answers, so that none is copied on its way out.
+        let mut answer = self.judge_token(request, &mut attempt);
         if attempt.need.is_some() {
-            return self.verify_parked(request);
+            answer = self.verify_parked(request);
+        } else {
+            self.note(request, &answer, attempt.judged_at);
         }
-        self.noted(request, answer, attempt.judged_at)
+        answer
     }
 
     /// Verifies while this thread is parked.
@@ -137,18 +140,19 @@ impl TokenVerifier {
             }
         }
         *wait = None;
-        Poll::Ready(self.noted(request, answer, attempt.judged_at))
+        self.note(request, &answer, attempt.judged_at);
+        Poll::Ready(answer)
     }
 
     /// Notes an answer for usage and alerts.
     #[inline]
-    fn noted(
+    fn note(
         &self,
         request: &VerifyRequest<'_>,
-        answer: Result<VerifiedKey, VerifyError>,
+        answer: &Result<VerifiedKey, VerifyError>,
         at: Timestamp,
-    ) -> Result<VerifiedKey, VerifyError> {
-        match &answer {
+    ) {
+        match answer {
             Ok(verified) => {
                 if let Some(usage) = &self.usage {
                     usage.accepted(verified.key_id(), request, at);
@@ -161,7 +165,6 @@ impl TokenVerifier {
             // A caller without the secret must not change what is noted of a key.
             Err(VerifyError::Unrecognized | VerifyError::Unavailable(_)) => {}
         }
-        answer
     }
 
     /// Counts what was used in place of what was reserved.

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::super::memory::slab::{SlabEntry, WORDS};
-use super::super::packing::{ShortOwner, bytes, words};
+use super::super::packing::ShortOwner;
 use super::lease::{Ends, LeaseWord, LeftWord};
 use super::lease_cell::{LeaseCell, Spent};
 use crate::clock::Timestamp;
@@ -94,7 +94,7 @@ impl LimitSpec {
 
     /// Adds the id of a key's owner, if it is short.
     pub(super) fn of_key(self, owner: &OwnerId) -> Self {
-        Self { own: owner.padded().map_or([0; 2], |short| words(&short)), ..self }
+        Self { own: owner.padded().unwrap_or_default(), ..self }
     }
 
     /// Adds the `not_before` of an owner's keys.
@@ -210,7 +210,7 @@ impl<'a> Limiter<'a> {
     /// Returns the id of the key's owner, if it is short.
     #[inline]
     pub(in crate::store) fn short_owner(&self) -> Option<ShortOwner> {
-        (self.spec.own[0] != 0).then(|| bytes(&self.spec.own))
+        (self.spec.own[0] != 0).then_some(self.spec.own)
     }
 
     /// Returns the owner's `not_before`.
