@@ -156,6 +156,10 @@ const BUGS: &[(&str, &[Change])] = &[
             "list.queue.wait(need, place);\n        drop(list);\n        let mut list = self.waits.lock();\n        list.waiting.insert(place, Waiting { waker, subject });",
         )],
     ),
+    (
+        "asked_without_a_wake",
+        &[("lease_waits", "let is_first = asked.len() == 1;", "let is_first = asked.len() == 2;")],
+    ),
     ("woken_without_an_answer", &[("lease_waits", "self.done.insert(place, outcome);", "")]),
     ("reference_read_without_fence", &[("interned", "fence(Ordering::Acquire);", "")]),
     (

@@ -574,6 +574,27 @@ pub fn a_wait_is_answered_once() {
     assert_eq!(sleeper.woken.load(StdOrdering::SeqCst), 1);
 }
 
+/// Two uses ask for leases ahead, beside the thread that fetches: it takes both, whichever of them
+/// wakes it.
+pub fn what_is_asked_for_is_taken() {
+    let waits = StdArc::new(LeaseWaits::new(Duration::ZERO));
+    let ask = |id| {
+        let waits = StdArc::clone(&waits);
+        let holder = Whose::Key(KeyId::from_u128(id), None);
+        let account = Account { owner: OwnerId::new("org").unwrap(), holder };
+        thread::spawn(move || waits.fetch_ahead(account, Timestamp::MIN))
+    };
+    let asking = [1, 2].map(ask);
+    let mut taken = 0;
+    while taken < 2 {
+        match waits.take(2) {
+            Due::Now(wanted) => taken += wanted.len(),
+            Due::Later(_) | Due::Paused(_) => waits.fetches.wait(),
+        }
+    }
+    asking.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
 /// All models, by name; those that take long come last.
 pub const ALL: &[(&str, fn())] = &[
     ("contents_are_whole", contents_are_whole),
@@ -588,6 +609,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_suspension_is_seen", a_suspension_is_seen),
     ("a_rule_holds_until_its_slot_is_filled_again", a_rule_holds_until_its_slot_is_filled_again),
     ("a_suspension_comes_before_its_keys", a_suspension_comes_before_its_keys),
+    ("what_is_asked_for_is_taken", what_is_asked_for_is_taken),
     ("a_wait_is_answered_once", a_wait_is_answered_once),
     ("each_caller_gets_its_outcome", each_caller_gets_its_outcome),
     ("an_error_reaches_each_caller", an_error_reaches_each_caller),

@@ -29,6 +29,9 @@ pub(super) struct LeaseWaits {
     /// Locked, since verifications add to it while a thread fetches leases and another watches the
     /// deadlines. Without the lock an answer could miss the verification that waits for it.
     list: Mutex<List>,
+    /// The leases that were asked for ahead, until the fetching thread queues them. Locked for a push
+    /// alone: a use that asks would otherwise wait while that thread works on the list.
+    asked: Mutex<Vec<(Account, Timestamp)>>,
     /// The longest time that a verification waits.
     bound: Duration,
     /// A child has a copy of the lock, which a thread that it lacks may hold.
@@ -84,7 +87,7 @@ impl LeaseWaits {
     pub(super) fn new(bound: Duration) -> Self {
         let (fetches, deadlines) = (Arc::default(), Arc::default());
         let process = Process::current();
-        Self { list: Mutex::default(), bound, process, fetches, deadlines }
+        Self { list: Mutex::default(), asked: Mutex::default(), bound, process, fetches, deadlines }
     }
 
     /// Begins the time of a verification that has to wait.
@@ -93,18 +96,30 @@ impl LeaseWaits {
         LeaseWait { waits: Arc::clone(self), deadline, place: None, changes: 0 }
     }
 
-    /// Queues a lease that no verification waits for.
+    /// Asks for a lease that no verification waits for. Makes a system call only if no other use has
+    /// asked since the fetching thread looked.
     pub(super) fn fetch_ahead(&self, account: Account, at: Timestamp) {
-        let mut list = self.lock();
-        if !list.is_closed {
-            list.queue.add(Wanted::ahead(account, at));
-            self.wake_fetcher(list);
+        let mut asked = match self.asked.try_lock() {
+            Ok(asked) => asked,
+            // A child has a copy of the lock, which a thread that it lacks may hold.
+            Err(_) if self.process.is_forked() => return,
+            Err(_) => self.lock_asked(),
+        };
+        asked.push((account, at));
+        let is_first = asked.len() == 1;
+        drop(asked);
+        if is_first && !self.process.is_forked() {
+            self.fetches.wake();
         }
     }
 
     /// Takes up to so many leases that are due.
     pub(super) fn take(&self, limit: usize) -> Due {
+        let asked = mem::take(&mut *self.lock_asked());
         let mut list = self.lock();
+        for (account, at) in asked {
+            list.queue.add(Wanted::ahead(account, at));
+        }
         let due = list.queue.take(Instant::now(), limit);
         list.is_fetching = matches!(due, Due::Now(_));
         due
@@ -220,6 +235,10 @@ impl LeaseWaits {
         if !was_fetching {
             self.fetches.wake();
         }
+    }
+
+    fn lock_asked(&self) -> MutexGuard<'_, Vec<(Account, Timestamp)>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {

@@ -92,9 +92,7 @@ impl QuotaLeases {
 
     #[cold]
     pub(super) fn fetch_ahead(&self, account: Option<Account>, now: Timestamp) {
-        // A child has no thread that fetches, and another one may have held the lock at the fork.
-        let is_forked = self.engine.records.availability.is_forked();
-        if let Some(account) = account.filter(|_| !is_forked) {
+        if let Some(account) = account {
             self.waits.fetch_ahead(account, now);
         }
     }
