@@ -4,7 +4,7 @@ use crate::lock::version;
 use crate::turns::Taken;
 
 /// Who verifies, with the version; what is kept of the secret; what it was given.
-fn rows() -> [[String; 3]; 5] {
+fn rows() -> [[String; 3]; 7] {
     let engine = format!("rusqlite {} (SQLite {})", version("rusqlite"), rusqlite::version());
     let blake3 = "keyed BLAKE3";
     let crate_ = |name: &str| format!("{name} {}", version(name));
@@ -12,6 +12,16 @@ fn rows() -> [[String; 3]; 5] {
     [
         row(crate_("keyhasp"), blake3, "nothing; a permission is checked besides"),
         row(crate_("tollgate-auth"), "HMAC-SHA256", "the check of the expiry it returns"),
+        row(
+            format!("{}, again on one connection", crate_("tollgate-auth")),
+            "the token itself",
+            "nothing; it hashes nothing, and a revocation is another check's part",
+        ),
+        row(
+            format!("by hand, sha2 {}", version("sha2")),
+            "SHA-256",
+            "a `HashMap` from hash to owner and expiry; it doesn't compare in constant time",
+        ),
         row(crate_("prefixed-api-key"), "SHA-256", "a `HashMap` from short token to hash, expiry"),
         row(format!("by hand, {engine}"), blake3, "a page cache that holds every row"),
         row(crate_("api-keys-simplified"), "Argon2id", "a `HashMap` from its id to hash"),

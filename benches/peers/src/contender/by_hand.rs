@@ -6,7 +6,7 @@ use constant_time_eq::constant_time_eq_32;
 use rusqlite::{Connection, OptionalExtension};
 use tempfile::TempDir;
 
-use crate::drawn::{PREVIOUS, LATER, now, numbers, secret};
+use crate::drawn::{LATER, PREVIOUS, now, numbers, secret};
 use crate::job::{Contender, Trial};
 use crate::synthetic::PEPPER;
 

@@ -10,6 +10,12 @@ use crate::synthetic::PEPPER;
 
 pub struct Tollgate(HmacRegistry);
 
+impl Tollgate {
+    pub fn into_registry(self) -> HmacRegistry {
+        self.0
+    }
+}
+
 impl Contender for Tollgate {
     /// The principal.
     type Id = u128;
