@@ -57,6 +57,8 @@ impl Records {
         // Damaged keys of whole rows, those of a damaged owner, were shown as keys.
         self.damages.keys().iter().for_each(|key| _ = keys.remove(key));
         self.index.retain(&keys, &owners);
+        // For the slots of owners that are gone.
+        self.refills.wake();
         self.observer.retain_keys(&keys);
         Ok(last_event)
     }

@@ -229,6 +229,11 @@ impl Index {
         }
     }
 
+    /// Whether an owner was removed, and its keys with it.
+    pub(in crate::store) fn is_owner_gone(&self, owner: u32) -> bool {
+        self.owners.word(owner).is_none_or(|word| OwnerFlags::from_word(word).gone)
+    }
+
     /// Whether an owner's limits are still these.
     pub(in crate::store) fn validate(&self, owner: &OwnerLimiter<'_>) -> bool {
         // Acquire fence: pairs with the Release fence in `SlabEntry::fill`. If a word came from a
@@ -309,13 +314,14 @@ impl Index {
     }
 
     fn remove_owner_parts(&self, writer: &mut IndexWriter, id: &OwnerId, state: OwnerState) {
+        // Before its limits end: a use that finds none would not be counted.
+        self.change_flags(state.number, |flags| flags.gone = true);
         self.remove_owner_limits(writer, state.number);
         writer.stale.end_unread(id);
         writer.sets.release(&self.sets, state.max_access);
         if writer.counts.of_owner(state.number) == 0 {
             return self.free_owner(writer, state.number);
         }
-        self.change_flags(state.number, |flags| flags.gone = true);
         writer.stale.add(state.number, None);
         // Rules name the set of the maximum access, which may be another set's number next.
         let stale = self.owners.stale(state.number);

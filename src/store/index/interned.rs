@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+use super::entry::MAX_OWNER;
 use super::memory::pages::Pages;
 use super::memory::slab::{Slab, SlabEntry};
 use super::stale::StaleRules;
@@ -47,10 +48,12 @@ const FLAGS: u32 = (1 << FLAG_BITS) - 1;
 #[derive(Debug)]
 pub(super) struct Owners {
     ids: Slab,
-    cells: Pages<OwnerCell, { 1 << 16 }>,
+    cells: Pages<OwnerCell, { 1 << 17 }>,
     /// One bit for each owner, set if its word isn't 0. It is small enough to stay in a cache.
     flagged: Pages<AtomicU64, { 1 << 13 }>,
 }
+
+const _: () = assert!(Pages::<OwnerCell, { 1 << 17 }>::MOST > MAX_OWNER as u64);
 
 impl OwnerFlags {
     pub(super) fn bits(self) -> u8 {

@@ -286,8 +286,9 @@ impl Load<'_> {
 
     /// Acquires the number of a key's permission set, cut by its owner's maximum access.
     fn set(&mut self, key: &ScannedKey, owner: OwnerState) -> Result<u32, IndexError> {
-        if key.revoked {
-            // It is never used again, and can be shown if there is no number left.
+        if key.revoked || key.blocked || key.deactivated {
+            // It may do nothing as it is, and can be shown if there is no number left. A change that
+            // opens it again puts it again.
             return Ok(0);
         }
         let granted = self.granted(&key.access);

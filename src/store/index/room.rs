@@ -92,12 +92,13 @@ impl Load<'_> {
         if key.revoked.is_some() {
             return Ok(());
         }
+        let is_shut = key.blocked.is_some() || key.deactivated.is_some();
         let tokens_before = self.index.table.contents(hash_of(key.id.as_u128())).len();
-        if close.tokens && 1 + key.previous.len() > tokens_before {
+        if close.tokens && !is_shut && 1 + key.previous.len() > tokens_before {
             return Err(IndexLimit::Tokens(MAX_TOKENS as u64));
         }
         self.expect_networks_room(close, &key.limits)?;
-        if !close.sets {
+        if !close.sets || is_shut {
             return Ok(());
         }
         let mut set = self.granted(&key.access);

@@ -143,8 +143,8 @@ pub enum Error {
     Unavailable(#[from] Unavailable),
 }
 
-/// A limit of the index. Changes are refused a little below it, and never one that only ends
-/// something.
+/// A limit of the index. Changes are refused a little below it, but never one that revokes, blocks
+/// or deactivates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IndexLimit {

@@ -51,4 +51,12 @@ impl ReservedUses {
     pub fn cost(&self) -> u32 {
         self.cost
     }
+
+    /// Returns whether the quotas were this owner's and its key's, as far as is known.
+    pub(in crate::store) fn is_of(&self, owner: OwnerRef) -> bool {
+        self.quotas.iter().flatten().all(|quota| match quota.holder {
+            Whose::Key(_, of) => of.is_none_or(|of| of == owner),
+            Whose::Owner(of) => of == owner,
+        })
+    }
 }

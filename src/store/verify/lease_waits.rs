@@ -18,6 +18,9 @@ use crate::store::types::verify_error::Unavailable;
 /// Largest number of changes of a quota, or of its records in the index, while one verification waits.
 const MAX_CHANGES: u8 = 100;
 
+/// The most leases that are asked for ahead before the fetching thread looks.
+const MOST_ASKED: usize = 1_024;
+
 /// The shortest time after which to try again.
 const SHORTEST_RETRY: Duration = Duration::from_millis(10);
 /// The longest, where nothing tells.
@@ -29,8 +32,9 @@ pub(super) struct LeaseWaits {
     /// Locked, since verifications add to it while a thread fetches leases and another watches the
     /// deadlines. Without the lock an answer could miss the verification that waits for it.
     list: Mutex<List>,
-    /// The leases that were asked for ahead, until the fetching thread queues them. Locked for a push
-    /// alone: a use that asks would otherwise wait while that thread works on the list.
+    /// The leases that were asked for ahead, until the fetching thread queues them; at most
+    /// [`MOST_ASKED`]. Locked for a push: a use that asks would otherwise wait while that thread works
+    /// on the list.
     asked: Mutex<Vec<(Account, Timestamp)>>,
     /// The longest time that a verification waits.
     bound: Duration,
@@ -96,8 +100,8 @@ impl LeaseWaits {
         LeaseWait { waits: Arc::clone(self), deadline, place: None, changes: 0 }
     }
 
-    /// Asks for a lease that no verification waits for. Makes a system call only if no other use has
-    /// asked since the fetching thread looked.
+    /// Asks for a lease that no verification waits for. Wakes the fetching thread only if no
+    /// other use has asked since it looked.
     pub(super) fn fetch_ahead(&self, account: Account, at: Timestamp) {
         let mut asked = match self.asked.try_lock() {
             Ok(asked) => asked,
@@ -105,6 +109,11 @@ impl LeaseWaits {
             Err(_) if self.process.is_forked() => return,
             Err(_) => self.lock_asked(),
         };
+        if asked.len() == MOST_ASKED {
+            drop(asked);
+            // Merged there, by quota: a write that hangs must not fill memory.
+            return self.lock().queue.add(Wanted::ahead(account, at));
+        }
         asked.push((account, at));
         let is_first = asked.len() == 1;
         drop(asked);

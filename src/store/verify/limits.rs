@@ -88,15 +88,17 @@ impl LimitJudge {
         need: &mut Option<Need>,
     ) -> Option<Result<Allowed, VerifyError>> {
         loop {
-            let key = consumption.limited.and_then(|limited| self.records.index.limiter(limited));
-            if key.is_some() && !consumption.slot.validate() {
+            let index = &self.records.index;
+            let key = consumption.limited.and_then(|limited| index.limiter(limited));
+            let owner_limited = consumption.owner_limited;
+            let owner = owner_limited.then(|| index.owner_limiter(consumption.owner)).flatten();
+            // Before a use is taken: the record may be another key's by now, and the number another
+            // owner's. An owner that is gone has no limits any more, and no use either.
+            let is_gone =
+                owner_limited && owner.is_none() && index.is_owner_gone(consumption.owner);
+            if is_gone || !consumption.slot.validate() {
                 return None;
             }
-            let owner = if consumption.owner_limited {
-                self.records.index.owner_limiter(consumption.owner)
-            } else {
-                None
-            };
             let limits = Limits { key: key.as_ref(), owner: owner.as_ref() };
             let mut reservation = Reservation::default();
             let verdict = self.judge_by(consumption, limits, &mut reservation, need);

@@ -49,8 +49,9 @@ impl QuotaLeases {
     fn charge(&self, reserved: &ReservedUses, uses: u32, now: Timestamp) -> Result<(), Error> {
         let index = &self.engine.records.index;
         let (mut charged, mut lacking): (Vec<Charged>, Vec<_>) = (Vec::new(), Vec::new());
-        // Without the owner there is no quota any more.
-        let Some(owner) = index.owner_named(&reserved.owner) else { return Ok(()) };
+        // Without the owner there is no quota any more; one of the same name isn't charged for it.
+        let owner = index.owner_named(&reserved.owner);
+        let Some(owner) = owner.filter(|owner| reserved.is_of(*owner)) else { return Ok(()) };
         for holder in [Whose::Key(reserved.key, Some(owner)), Whose::Owner(owner)] {
             let account = Account { owner: reserved.owner, holder };
             match index.spend_lease(holder, now, uses) {

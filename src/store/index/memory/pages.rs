@@ -20,6 +20,10 @@ pub(in super::super) struct Pages<T, const LARGEST: u32> {
 }
 
 impl<T, const LARGEST: u32> Pages<T, LARGEST> {
+    /// The most elements.
+    pub(in super::super) const MOST: u64 =
+        (PARTS as u64 - 8 * LARGEST.ilog2() as u64) << LARGEST.ilog2();
+
     pub(in super::super) fn new() -> Self {
         Self { parts: (0..PARTS).map(|_| OnceLock::new()).collect() }
     }
@@ -113,7 +117,7 @@ mod tests {
     fn past_the_limit_there_is_nothing() {
         let pages = Pages::<(), 4>::new();
         let limit = (0..).find(|at| pages.get_or_make(*at, || ()).is_none()).unwrap();
-        assert!(limit > 4 * (PARTS as u32 - 32));
+        assert_eq!(u64::from(limit), Pages::<(), 4>::MOST);
         assert!(pages.get(limit - 1).is_some() && pages.get(limit).is_none());
     }
 }

@@ -1,8 +1,8 @@
 //! The slab: cache lines by number, each used again when no reader can be led to it any more.
 //!
-//! Limit records, lists of networks and permission sets lie in slabs. A reader may still look at an entry
-//! that was given to another key. What it read there counts only if the slot, or the owner's word, that
-//! led it there is still the same afterwards.
+//! Limit records, lists of networks, permission sets and owners' ids lie in slabs. A reader may still look at
+//! an entry that was given to another key or owner. What it read there counts only if the slot, the owner's
+//! word or the reference that led it there is still the same afterwards.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -95,6 +95,11 @@ fn a_set_too_many_is_refused_and_nothing_else() {
     let revoked = Some(Switch::new(Timestamp::MIN, &by));
     let revoked = KeyRecord { revoked, ..record(&key_with(1, "org", 9)) };
     assert_eq!(index.expect_room(&change(Write::ReplaceKey(Box::new(revoked)))), Ok(()));
+    let by_admin = Some(Switch::new(Timestamp::MIN, &by));
+    let blocked = KeyRecord { blocked: by_admin.clone(), ..record(&key_with(1, "org", 9)) };
+    assert_eq!(index.expect_room(&change(Write::ReplaceKey(Box::new(blocked)))), Ok(()));
+    let deactivated = KeyRecord { deactivated: by_admin, ..record(&key_with(1, "org", 9)) };
+    assert_eq!(index.expect_room(&change(Write::ReplaceKey(Box::new(deactivated)))), Ok(()));
     let suspended = Write::ReplaceOwner(Box::new(owner_record(&owner("org"))));
     assert_eq!(index.expect_room(&change(suspended)), Ok(()));
     // A key that is cut to a known set.
@@ -113,6 +118,8 @@ fn a_set_too_many_is_refused_and_nothing_else() {
     index.put_key(&ScannedKey { revoked: true, ..key_with(1, "org", 9) }).unwrap();
     // Its set is free.
     assert_eq!(index.lock().sets.count().0, 3);
+    index.put_key(&ScannedKey { blocked: true, ..key_with(2, "org", 9) }).unwrap();
+    index.put_key(&ScannedKey { deactivated: true, ..key_with(3, "org", 9) }).unwrap();
 }
 
 /// Changes that were checked can be shown, though others were checked at the same time.

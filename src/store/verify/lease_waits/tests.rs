@@ -158,6 +158,18 @@ fn closing_answers_all_and_those_who_come_later() {
     assert_eq!(waits.expire(Instant::now() + BOUND * 2), None);
 }
 
+/// While a write hangs, one quota may be asked for again and again.
+#[test]
+fn what_is_asked_for_ahead_takes_no_more_memory_than_the_quotas_do() {
+    let waits = LeaseWaits::new(BOUND);
+    for at in 0..5 * MOST_ASKED as u128 {
+        waits.fetch_ahead(need(at % 3).account, Timestamp::MIN);
+    }
+    assert!(waits.lock_asked().len() <= MOST_ASKED);
+    let Due::Now(wanted) = waits.take(9) else { panic!("nothing") };
+    assert_eq!(wanted.len(), 3);
+}
+
 /// While a write hangs, verifications give up or are dropped, of the quota that is written and of
 /// others. Of places nothing stays, of quotas only those that a later verification will need.
 #[test]
