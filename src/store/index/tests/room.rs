@@ -113,13 +113,13 @@ fn a_set_too_many_is_refused_and_nothing_else() {
     both.operations.extend(create(&key_with(9, "another", 9)).operations);
     assert_eq!(index.expect_room(&both), refused);
 
-    // A revocation can be shown where there is no number at all.
+    // What shuts a key can be shown where there is no number at all; its set is free then.
     index.lock().sets.numbers.max = 0;
-    index.put_key(&ScannedKey { revoked: true, ..key_with(1, "org", 9) }).unwrap();
-    // Its set is free.
-    assert_eq!(index.lock().sets.count().0, 3);
     index.put_key(&ScannedKey { blocked: true, ..key_with(2, "org", 9) }).unwrap();
+    assert_eq!(index.lock().sets.count().0, 3);
     index.put_key(&ScannedKey { deactivated: true, ..key_with(3, "org", 9) }).unwrap();
+    index.put_key(&ScannedKey { revoked: true, ..key_with(1, "org", 9) }).unwrap();
+    assert_eq!(index.lock().sets.count().0, 2);
 }
 
 /// Changes that were checked can be shown, though others were checked at the same time.
