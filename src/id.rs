@@ -121,9 +121,8 @@ impl KeyIdSource {
 }
 
 /// The service's own id of an owner: 1 to 64 bytes of UTF-8 without control, separator, bidi and
-/// invisible characters. White space belongs to it: nothing is cut.
-///
-/// It is a `Copy` value of fixed size, so that a verified key can contain it.
+/// invisible characters. White space belongs to it: nothing is cut. It is `Copy` and of fixed size, so
+/// that a verified key can contain it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OwnerId {
     /// The text, padded with zeros. No text contains a zero byte, so comparing the bytes compares
@@ -150,24 +149,21 @@ impl OwnerId {
         Ok(Self { bytes, len: id.len() as u8 })
     }
 
-    /// Returns the bytes of an id of at most 16 bytes, padded with zeros, as words, or `None` if the
-    /// id is longer.
+    /// Returns the first [`words`](Self::words) of an id of at most 16 bytes, or `None` if it is longer.
     pub(crate) fn padded(&self) -> Option<[u64; 2]> {
-        let (words, _) = self.bytes.as_chunks();
-        let padded = [u64::from_ne_bytes(words[0]), u64::from_ne_bytes(words[1])];
-        (usize::from(self.len) <= 16).then_some(padded)
+        let [low, high, ..] = self.words();
+        (self.len <= 16).then_some([low, high])
     }
 
     /// Restores the id from the words that [`padded`](Self::padded) returned.
     #[inline]
-    pub(crate) fn from_padded(padded: [u64; 2]) -> Self {
+    pub(crate) fn from_padded([low, high]: [u64; 2]) -> Self {
         let mut bytes = [0; Self::MAX_LEN];
-        bytes[..8].copy_from_slice(&padded[0].to_ne_bytes());
-        bytes[8..16].copy_from_slice(&padded[1].to_ne_bytes());
-        let [low, high] = padded.map(|word| u128::from(u64::from_le_bytes(word.to_ne_bytes())));
+        let padded = u128::from(high) << 64 | u128::from(low);
+        bytes[..16].copy_from_slice(&padded.to_le_bytes());
         // Zeros stand only after the text. At most 16.
         #[allow(clippy::cast_possible_truncation)]
-        let len = 16 - ((high << 64 | low).leading_zeros() / 8) as u8;
+        let len = 16 - (padded.leading_zeros() / 8) as u8;
         Self { bytes, len }
     }
 
@@ -177,8 +173,7 @@ impl OwnerId {
         std::array::from_fn(|at| u64::from_le_bytes(chunks[at]))
     }
 
-    /// Restores the id from its [`words`](Self::words); `None` from none. Words of two ids make one that
-    /// is wrong.
+    /// Restores the id from its [`words`](Self::words); `None` from none. Those of two ids make a wrong id.
     #[inline]
     pub(crate) fn from_words(words: [u64; Self::MAX_LEN / 8]) -> Option<Self> {
         let mut bytes = [0; Self::MAX_LEN];

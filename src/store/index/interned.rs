@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use super::entry::MAX_OWNER;
 use super::memory::pages::Pages;
 use super::memory::slab::{Slab, SlabEntry};
 use super::stale::StaleRules;
@@ -41,6 +40,9 @@ pub(super) struct OwnerFlags {
 const FLAG_BITS: u32 = 8;
 const FLAGS: u32 = (1 << FLAG_BITS) - 1;
 
+/// Enough for all numbers of owners.
+type Cells = Pages<OwnerCell, { 1 << 17 }>;
+
 /// The owners by number. A number is used again once no slot names it.
 ///
 /// What was read here of a slot's owner counts if the slot is still the same afterwards: otherwise it may
@@ -48,12 +50,10 @@ const FLAGS: u32 = (1 << FLAG_BITS) - 1;
 #[derive(Debug)]
 pub(super) struct Owners {
     ids: Slab,
-    cells: Pages<OwnerCell, { 1 << 17 }>,
+    cells: Cells,
     /// One bit for each owner, set if its word isn't 0. It is small enough to stay in a cache.
     flagged: Pages<AtomicU64, { 1 << 13 }>,
 }
-
-const _: () = assert!(Pages::<OwnerCell, { 1 << 17 }>::MOST > MAX_OWNER as u64);
 
 impl OwnerFlags {
     pub(super) fn bits(self) -> u8 {
@@ -74,6 +74,10 @@ impl OwnerFlags {
 
 /// The readers' side.
 impl Owners {
+    /// The most owners that there is memory for.
+    #[cfg(test)]
+    pub(super) const MOST: u64 = Cells::MOST;
+
     pub(super) fn new() -> Self {
         Self { ids: Slab::new(), cells: Pages::new(), flagged: Pages::new() }
     }

@@ -7,6 +7,7 @@
 //! | `stale` | rules for the slots that were filled before a change of their owner |
 //! | `refill` | the owners' part in slots: their changes, and the walk that fills stale slots again |
 //! | `room` | changes that the index couldn't show |
+//! | `limiting` | limits, as a verification reads them |
 //! | `leases` | leases of quotas, and refunds |
 //! | `counts` | counts of what lives there |
 //! | `entry` | a token's words in a slot, packed and unpacked |
@@ -42,6 +43,7 @@ mod hash_table;
 mod index;
 mod interned;
 mod leases;
+mod limiting;
 mod limits;
 mod load;
 mod memory;
@@ -56,7 +58,8 @@ mod tests;
 
 pub(super) use entry::{DIGEST_LEN, Entry, Limited};
 pub(super) use hash_table::ReadVersion;
-pub(super) use index::{Index, IndexError, OwnerLimiter};
+pub(super) use index::{Index, IndexError};
+pub(super) use limiting::OwnerLimiter;
 pub(super) use limits::{DroppedLease, LeaseWord, Leased, LeftWord, Limiter, Spent};
 pub(super) use load::Memo;
 pub(super) use packing::ShortOwner;

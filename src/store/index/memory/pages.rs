@@ -21,8 +21,9 @@ pub(in super::super) struct Pages<T, const LARGEST: u32> {
 
 impl<T, const LARGEST: u32> Pages<T, LARGEST> {
     /// The most elements.
+    #[cfg(test)]
     pub(in super::super) const MOST: u64 =
-        (PARTS as u64 - 8 * LARGEST.ilog2() as u64) << LARGEST.ilog2();
+        (PARTS as u64).saturating_sub(8 * LARGEST.ilog2() as u64) << LARGEST.ilog2();
 
     pub(in super::super) fn new() -> Self {
         Self { parts: (0..PARTS).map(|_| OnceLock::new()).collect() }

@@ -1,6 +1,8 @@
 //! Changes that the index can't show are refused beforehand.
 
 use super::super::Index;
+use super::super::entry::MAX_OWNER;
+use super::super::interned::Owners;
 use super::super::room::SPARE;
 use super::fixtures::{id, index, key, owner, put_owner};
 use super::sets::{key_with, owner_with};
@@ -131,6 +133,12 @@ fn what_has_room_can_be_shown() {
     assert!(keys.iter().all(|key| index.expect_room(&create(key)).is_ok()));
     keys.iter().for_each(|key| index.put_key(key).unwrap());
     assert!(index.expect_room(&create(&key_with(99, "org", 15))).is_err());
+}
+
+/// The limit that is refused is the one that binds: past another the store would stop.
+#[test]
+fn there_is_memory_for_each_owner_that_has_a_number() {
+    assert!(Owners::MOST > MAX_OWNER.into());
 }
 
 #[test]
