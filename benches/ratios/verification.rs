@@ -4,9 +4,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyhasp::backend::Sharing;
+use keyhasp::backend::{Backend, BackendError, BackendLayer, Memory, Sharing};
 use keyhasp::key::Limits;
-use keyhasp::{Access, Verifier, VerifyError};
+use keyhasp::{
+    Access, AdminKeys, CreateKey, CreateOwner, OwnerId, SetLimits, Store, Verifier, VerifyError,
+};
 use memmap2::MmapMut;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -63,6 +65,9 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
         figure("verify_two_threads_spread", two_threads(&verifier, one, other), "x_one_thread");
     }
     limited(wanted);
+    if wanted("verify_rate_limited_half_added_1m") {
+        half_added();
+    }
     if wanted("verify_shared_1m") {
         let shared = Sharing::Shared { max_staleness: Duration::from_secs(1) };
         let verifier = open(keys, false, shared);
@@ -88,6 +93,55 @@ fn limited(wanted: &dyn Fn(&str) -> bool) {
         let name = format!("{name}_two_threads_same_key");
         figure(&name, two_threads(&limited, &same, &same), "x_one_thread");
     }
+}
+
+/// A backend that outlives the store that is opened on it.
+#[derive(Clone, Debug, Default)]
+struct Kept(Arc<Memory>);
+
+impl BackendLayer for Kept {
+    fn inner(&self) -> &dyn Backend {
+        &*self.0
+    }
+
+    fn close(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+/// Measures the cost of a rate on each of a million keys, half of which were added after opening: the
+/// records of their limits lie where there was room.
+fn half_added() {
+    const HALF: usize = 500_000;
+    const PER_OWNER: usize = 1_000;
+    let kept = Kept::default();
+    let open_kept = || Arc::new(builder().open(kept.clone()).unwrap());
+    let add = |store: &Arc<Store>, half: usize| -> Vec<String> {
+        let admin = AdminKeys::new(Arc::<Store>::clone(store) as _, "bench").unwrap();
+        let rate = rate().rate.unwrap().value;
+        let create = |at: usize| {
+            let owner = OwnerId::new(format!("org-{half}-{}", at / PER_OWNER)).unwrap();
+            if at.is_multiple_of(PER_OWNER) {
+                admin.create_owner(&owner, CreateOwner::without_key()).unwrap();
+            }
+            let request = CreateKey::new(Access::Full).limits(SetLimits::new().rate(rate));
+            admin.create(&owner, request).unwrap().token.expose().to_owned()
+        };
+        (0..HALF).map(create).collect()
+    };
+    let first = open_kept();
+    let mut tokens = add(&first, 0);
+    drop(first);
+    let store = open_kept();
+    tokens.extend(add(&store, 1));
+    let drawn = Drawn::new(2 * HALF as u64, 1);
+    let limited: Vec<String> = drawn.keys.iter().map(|key| tokens[*key as usize].clone()).collect();
+    let (verifier, plain) =
+        (Verifier::new(store), open(2 * HALF as u64, false, Sharing::Exclusive));
+    let verify = |verifier: &Verifier, token: &str| assert!(verifier.verify(token).is_ok());
+    let limited_hits = batches(&limited, |token| verify(&verifier, token));
+    let plain_hits = batches(&drawn.tokens, |token| verify(&plain, token));
+    figure("verify_rate_limited_half_added_1m", ratio(limited_hits, plain_hits), "x_hit");
 }
 
 pub fn open(keys: u64, rotated: bool, sharing: Sharing) -> Verifier {
