@@ -30,7 +30,7 @@ impl Subject for InMemory {
         if self.wrapped {
             return Ok(Box::new(Failing::new(Memory::new())));
         }
-        Ok(Box::new(Memory::new()))
+        Ok(Box::new(Memory::default()))
     }
 
     fn is_durable(&self) -> bool {

@@ -19,7 +19,6 @@ use crate::key::{
 };
 
 /// The memory backend. Nothing is durable: what it holds ends with it.
-#[derive(Default)]
 pub struct Memory {
     data: Mutex<Option<Data>>,
     announcer: ChangeNotifier,
@@ -29,6 +28,12 @@ impl fmt::Debug for Memory {
     /// Shows nothing of what it holds: a handle's Debug shows its backend, and goes into logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory").finish_non_exhaustive()
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
