@@ -152,8 +152,8 @@ fn a_suspension_reads_no_key() {
     assert_eq!(reads.taken(), (0, 0));
 }
 
-/// If the keys can't be read when the call returns, no token of before is accepted meanwhile, and the
-/// store reads them by itself as soon as it can.
+/// No token of before is accepted while the keys can't be read, and the store reads them by itself as
+/// soon as it can.
 #[test]
 fn a_reading_that_fails_lets_nothing_in() {
     let (world, reads) = large(Memory::new());

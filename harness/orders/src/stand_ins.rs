@@ -68,7 +68,7 @@ pub mod reserved {
     pub struct OwnerRef {
         /// The number.
         pub number: u32,
-        /// How often it had been given.
+        /// The count of how often it had been given.
         pub given: u32,
     }
 }

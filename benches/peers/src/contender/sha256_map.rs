@@ -1,5 +1,5 @@
-//! What people write by hand where all keys fit in memory: a `HashMap` from the SHA-256 of the whole
-//! token to the key. It compares digests as the map does, not in constant time.
+//! The map that people write by hand where all keys fit in memory, from the SHA-256 of the whole token
+//! to the key. It compares digests as the map does, not in constant time.
 
 use std::collections::HashMap;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Of all threads. Relaxed: no other memory is read by it.
+/// Bytes of all threads. Relaxed: no other memory is read by it.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 struct Counting;

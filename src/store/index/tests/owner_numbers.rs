@@ -104,7 +104,7 @@ fn key_of(of: usize, number: u64) -> KeyId {
 }
 
 proptest! {
-    /// Whatever comes and goes: each key is its owner's, with its owner's switch; the keys of one that
+    /// Each key is, whatever comes and goes, its owner's, with its owner's switch; the keys of one that
     /// is gone are not there. Numbers in use are those of the owners that are there, and of those
     /// whose slots are still to be emptied.
     #[test]

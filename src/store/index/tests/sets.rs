@@ -41,7 +41,7 @@ fn shown(index: &Index, key: &ScannedKey) -> Option<PermissionSet> {
     })
 }
 
-/// As often as a number is used again, there are as many as there are sets.
+/// Numbers are used again: there are as many as there are sets.
 #[test]
 fn an_access_that_changes_often_takes_no_more_numbers() {
     let index = index();
@@ -84,7 +84,7 @@ fn id(of: u8) -> String {
 }
 
 proptest! {
-    /// Whatever comes and goes: each key has its own permissions, and the numbers in use are those of
+    /// Each key has, whatever comes and goes, its own permissions, and the numbers in use are those of
     /// the different sets that keys and owners have.
     #[test]
     fn numbers_are_those_of_the_sets_in_use(steps in prop::collection::vec(step(), 0..80)) {
