@@ -28,6 +28,46 @@ impl DueAlert {
     const ALL: [Self; 4] = [Self::Expired, Self::TrialEnding, Self::TokenOld, Self::Unused];
 }
 
+/// Times of keys and alerts, at most one of each.
+#[derive(Debug, Default)]
+struct Times {
+    ordered: BTreeSet<(Timestamp, KeyId, DueAlert)>,
+    /// The time of each entry of `ordered`.
+    of: BTreeMap<(KeyId, DueAlert), Timestamp>,
+}
+
+impl Times {
+    fn get(&self, key: KeyId, alert: DueAlert) -> Option<Timestamp> {
+        self.of.get(&(key, alert)).copied()
+    }
+
+    fn set(&mut self, at: Timestamp, key: KeyId, alert: DueAlert) {
+        if let Some(before) = self.of.insert((key, alert), at) {
+            self.ordered.remove(&(before, key, alert));
+        }
+        self.ordered.insert((at, key, alert));
+    }
+
+    fn remove(&mut self, key: KeyId, alert: DueAlert) {
+        if let Some(at) = self.of.remove(&(key, alert)) {
+            self.ordered.remove(&(at, key, alert));
+        }
+    }
+
+    fn first(&self) -> Option<(Timestamp, KeyId, DueAlert)> {
+        self.ordered.first().copied()
+    }
+
+    fn last(&self) -> Option<(Timestamp, KeyId, DueAlert)> {
+        self.ordered.last().copied()
+    }
+
+    fn retain(&mut self, keep: impl Fn(KeyId) -> bool) {
+        self.ordered.retain(|(_, key, _)| keep(*key));
+        self.of.retain(|(key, _), _| keep(*key));
+    }
+}
+
 /// The times at which keys must be checked. Of each key and alert only the earliest is kept: when
 /// it is due, the key's record of that time decides, and says when to look again. So the deadlines
 /// of a key don't grow with its changes.
@@ -35,18 +75,15 @@ impl DueAlert {
 pub(super) struct Deadlines {
     settings: AlertSettings,
     opened_at: Timestamp,
-    due: BTreeSet<(Timestamp, KeyId, DueAlert)>,
-    /// The time of each entry of `due`.
-    times: BTreeMap<(KeyId, DueAlert), Timestamp>,
-    /// The deadlines that were taken out, with the times at which they were. If the clock was ahead
-    /// then, they are due again.
-    taken: BTreeSet<(Timestamp, KeyId, DueAlert)>,
+    due: Times,
+    /// The deadlines that were taken out, with the last times at which they were. If the clock was
+    /// ahead then, they are due again.
+    taken: Times,
 }
 
 impl Deadlines {
     pub(super) fn new(settings: AlertSettings, opened_at: Timestamp) -> Self {
-        let (due, times, taken) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
-        Self { settings, opened_at, due, times, taken }
+        Self { settings, opened_at, due: Times::default(), taken: Times::default() }
     }
 
     /// Notes the deadlines of a new or changed key.
@@ -73,28 +110,23 @@ impl Deadlines {
 
     /// Notes that a key must be checked at a time, unless it is checked before.
     pub(super) fn note_at(&mut self, at: Timestamp, key: KeyId, alert: DueAlert) {
-        let time = self.times.entry((key, alert)).or_insert(at);
-        if *time < at {
-            return;
+        if self.due.get(key, alert).is_none_or(|before| at < before) {
+            self.due.set(at, key, alert);
         }
-        let before = std::mem::replace(time, at);
-        self.due.remove(&(before, key, alert));
-        self.due.insert((at, key, alert));
     }
 
     /// Forgets a key that is revoked or gone.
     pub(super) fn forget(&mut self, key: KeyId) {
         for alert in DueAlert::ALL {
-            if let Some(at) = self.times.remove(&(key, alert)) {
-                self.due.remove(&(at, key, alert));
-            }
+            self.due.remove(key, alert);
+            self.taken.remove(key, alert);
         }
     }
 
     /// Forgets the keys for which `keep` fails.
     pub(super) fn retain(&mut self, keep: impl Fn(KeyId) -> bool) {
-        self.due.retain(|(_, key, _)| keep(*key));
-        self.times.retain(|(key, _), _| keep(*key));
+        self.due.retain(&keep);
+        self.taken.retain(&keep);
     }
 
     /// Takes out the deadlines that have passed, the earliest first, and at most `max` of them.
@@ -105,24 +137,25 @@ impl Deadlines {
         earliest: Timestamp,
         max: usize,
     ) -> Vec<(KeyId, DueAlert)> {
-        while let Some((at, ..)) = self.taken.last()
-            && *at > earliest
-            && let Some((_, key, alert)) = self.taken.pop_last()
+        while let Some((at, key, alert)) = self.taken.last()
+            && at > earliest
         {
+            self.taken.remove(key, alert);
             self.note_at(now, key, alert);
         }
         let mut taken = Vec::new();
-        while taken.len() < max {
-            match self.due.first() {
-                Some((at, ..)) if *at <= now => {}
-                _ => break,
-            }
-            taken.extend(self.due.pop_first().map(|(_, key, alert)| (key, alert)));
-            taken.last().map(|place| self.times.remove(place));
+        while taken.len() < max
+            && let Some((at, key, alert)) = self.due.first()
+            && at <= now
+        {
+            self.due.remove(key, alert);
+            self.taken.set(now, key, alert);
+            taken.push((key, alert));
         }
-        self.taken.extend(taken.iter().map(|(key, alert)| (now, *key, *alert)));
-        while self.taken.len() > MAX_TAKEN {
-            self.taken.pop_first();
+        while self.taken.of.len() > MAX_TAKEN
+            && let Some((_, key, alert)) = self.taken.first()
+        {
+            self.taken.remove(key, alert);
         }
         taken
     }
@@ -139,23 +172,26 @@ mod tests {
     }
 
     proptest! {
-        /// However often the deadlines of a key are moved, one remains of each alert: the earliest
-        /// since it was last due. A key that is gone leaves nothing.
+        /// However often the deadlines of a key are moved and are due, one remains of each alert: the
+        /// earliest since it was last due; and one time at which it was last taken out. A key that
+        /// is gone leaves nothing.
         #[test]
         fn one_deadline_of_each_alert(steps in prop::collection::vec(step(), 0..200)) {
             let at = |millis| Timestamp::from_millis(millis).unwrap();
             let mut deadlines = Deadlines::new(AlertSettings::new(), at(0));
-            let mut model = BTreeMap::new();
+            let (mut model, mut last_taken) = (BTreeMap::new(), BTreeMap::new());
             for (kind, millis, number, alert) in steps {
                 let (key, alert) = (KeyId::from_u128(number), DueAlert::ALL[alert]);
                 match kind {
                     0 => {
                         deadlines.forget(key);
                         model.retain(|(of, _), _| *of != key);
+                        last_taken.retain(|(of, _), _| *of != key);
                     }
                     1 => {
                         deadlines.retain(|of| of == key);
                         model.retain(|(of, _), _| *of == key);
+                        last_taken.retain(|(of, _), _| *of == key);
                     }
                     2 => {
                         let now = at(millis / 2);
@@ -166,6 +202,7 @@ mod tests {
                             model.iter().filter(is_due).map(|(of, _)| *of).collect();
                         prop_assert_eq!(&taken, &due);
                         model.retain(|of, _| !due.contains(of));
+                        last_taken.extend(due.into_iter().map(|of| (of, now)));
                     }
                     _ => {
                         deadlines.note_at(at(millis), key, alert);
@@ -173,9 +210,12 @@ mod tests {
                         *earliest = at(millis).min(*earliest);
                     }
                 }
-                prop_assert_eq!(&deadlines.times, &model);
-                let due = model.iter().map(|((key, alert), at)| (*at, *key, *alert));
-                prop_assert_eq!(&deadlines.due, &due.collect());
+                prop_assert_eq!(&deadlines.due.of, &model);
+                prop_assert_eq!(&deadlines.taken.of, &last_taken);
+                for times in [&deadlines.due, &deadlines.taken] {
+                    let ordered = times.of.iter().map(|((key, alert), at)| (*at, *key, *alert));
+                    prop_assert_eq!(&times.ordered, &ordered.collect());
+                }
             }
         }
     }
