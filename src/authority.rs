@@ -1,6 +1,6 @@
 //! The authority of a management call: a role, an actor, a reason.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::id::{Generation, KeyId, OwnerId};
 use crate::invalid::{Invalid, Problem};
@@ -83,7 +83,7 @@ pub enum Viewer {
 }
 
 /// The role in which an actor calls, which decides what the call reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "role")]
 pub enum Role {
     /// An administrator, who reaches every owner and key.

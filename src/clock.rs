@@ -5,11 +5,11 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::invalid::{Invalid, Problem};
+use crate::serial::as_text;
 
 /// A moment of wall time, in whole milliseconds since 1970-01-01T00:00:00Z. The greatest lies at
 /// the end of the year 9999, the last year that RFC 3339 can write.
@@ -144,11 +144,7 @@ impl FromStr for Timestamp {
     }
 }
 
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+as_text!(Timestamp);
 
 /// A source of time for a store.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {

@@ -8,6 +8,7 @@ use crate::authority::{Authority, Viewer};
 use crate::clock::Timestamp;
 use crate::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
+use crate::serial::as_word;
 
 /// Declares an enum whose variants have a number (stored) and a name (shown).
 macro_rules! event_kinds {
@@ -142,17 +143,7 @@ impl EventKind {
     }
 }
 
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl Serialize for EventKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
+as_word!(EventKind, "event kind", "the name of a kind of event");
 
 /// A set of fields of a record that changed: their names, without their values.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]

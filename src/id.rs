@@ -5,10 +5,11 @@ use std::hash::{Hash, Hasher};
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::invalid::{Invalid, Problem};
+use crate::serial::{as_number, as_text};
 use crate::text;
 
 /// The public id of a key: 128 bits in the layout of a UUID version 7 (RFC 9562, section 5.7).
@@ -89,12 +90,6 @@ impl FromStr for KeyId {
             value = value << 4 | u128::from(digit);
         }
         Ok(Self(value))
-    }
-}
-
-impl Serialize for KeyId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
@@ -235,11 +230,7 @@ impl FromStr for OwnerId {
     }
 }
 
-impl Serialize for OwnerId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
+as_text!(KeyId, OwnerId);
 
 /// The number of a token among the tokens of its key: 1 at creation, and one more with each
 /// rotation.
@@ -279,6 +270,8 @@ impl Generation {
         (self < Self::MAX).then_some(Self(self.0 + 1))
     }
 }
+
+as_number!(Generation, u32, "generation", Generation::new);
 
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -333,6 +326,8 @@ impl Incarnation {
     }
 }
 
+as_number!(Incarnation, u64, "incarnation", Incarnation::new);
+
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -371,6 +366,8 @@ impl Version {
     }
 }
 
+as_number!(Version, u64, "version", |number| Ok::<_, Invalid>(Version(number)));
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -406,6 +403,8 @@ impl NumericId {
         self.0.get()
     }
 }
+
+as_number!(NumericId, u64, "numeric id", NumericId::new);
 
 impl fmt::Display for NumericId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -29,7 +29,7 @@
 //!       |
 //!  2  id                          ids of keys and owners, generations, versions
 //!       |
-//!  1  clock, process, secret, text  time; the process that runs; bytes that are wiped; limits of texts
+//!  1  clock, process, secret, serial, text  time; the process that runs; bytes that are wiped; values as texts
 //!       |
 //!  0  invalid                     what is wrong with an input
 //! ```
@@ -45,6 +45,7 @@ pub mod key;
 pub mod permission;
 mod process;
 pub mod secret;
+mod serial;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -88,7 +88,7 @@ pub(crate) trait StoredText: Sized {
 macro_rules! bounded_text {
     ($(#[$doc:meta])* $name:ident, $field:literal, $limit:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Box<str>);
 
         impl $name {
@@ -137,6 +137,16 @@ macro_rules! bounded_text {
                 f.write_str(&self.0)
             }
         }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::invalid::Invalid;
+
+            fn from_str(text: &str) -> Result<Self, $crate::invalid::Invalid> {
+                Self::new(text)
+            }
+        }
+
+        $crate::serial::as_text!($name);
     };
 }
 pub(crate) use bounded_text;

@@ -69,7 +69,7 @@ fn keys(
     count: usize,
     quota: impl Fn(usize) -> Option<Quota> + Sync,
 ) -> Vec<String> {
-    let admin = AdminKeys::new(Arc::<Store>::clone(store) as _, "bench").unwrap();
+    let admin = AdminKeys::new(Arc::<Store>::clone(store), "bench").unwrap();
     let owner = OwnerId::new("org").unwrap();
     let request = CreateOwner::without_key().max_keys(u32::MAX);
     admin.create_owner(&owner, request).unwrap();
@@ -109,7 +109,7 @@ fn hot() {
     let limited = keys(&store, HOT, realistic);
     let unlimited = Arc::new(builder().open(backend(&dir.path().join("plain.db"))).unwrap());
     let tokens = keys(&unlimited, HOT, |_| None);
-    let verifier = |store: &Arc<Store>| Verifier::new(Arc::<Store>::clone(store) as _);
+    let verifier = |store: &Arc<Store>| Verifier::new(Arc::clone(store));
     let (on_limited, on_plain) = (verifier(&store), verifier(&unlimited));
     // The first use in a period may wait.
     limited.iter().for_each(|token| assert!(on_limited.verify(token).is_ok()));
@@ -157,7 +157,7 @@ fn over_midnight() {
     let store = Arc::new(builder.open(backend(&dir.path().join("many.db"))).unwrap());
     let tokens = keys(&store, MANY, |_| day(1_000));
     clock.set(at(LAST_HOUR));
-    let verifier = Verifier::new(Arc::<Store>::clone(&store) as _);
+    let verifier = Verifier::new(Arc::clone(&store));
     // All ask at once, and find their leases later.
     let mut waits: Vec<_> = tokens.iter().map(|_| None).collect();
     for (token, wait) in tokens.iter().zip(&mut waits) {
@@ -203,7 +203,7 @@ fn locked() {
     let backend = Sqlite::open_or_create(&path, shared).unwrap().0;
     let store = Arc::new(builder().open(backend).unwrap());
     let tokens = keys(&store, 8, |_| day(100));
-    let verifier = Verifier::new(Arc::<Store>::clone(&store) as _);
+    let verifier = Verifier::new(Arc::clone(&store));
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let until = Instant::now() + HELD;
@@ -263,7 +263,7 @@ mod timers {
         let store =
             Arc::new(builder().open(Sqlite::open_or_create(&path, shared).unwrap().0).unwrap());
         let tokens = keys(&store, HOT, quota);
-        let verifier = Verifier::new(Arc::<Store>::clone(&store) as _);
+        let verifier = Verifier::new(Arc::clone(&store));
         let site =
             Router::<()>::new().route("/", get(async || "ok")).layer(KeyLayer::new(verifier));
         let other = rusqlite::Connection::open(&path).unwrap();

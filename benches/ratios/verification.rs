@@ -117,7 +117,7 @@ fn half_added() {
     let kept = Kept::default();
     let open_kept = || Arc::new(builder().open(kept.clone()).unwrap());
     let add = |store: &Arc<Store>, half: usize| -> Vec<String> {
-        let admin = AdminKeys::new(Arc::<Store>::clone(store) as _, "bench").unwrap();
+        let admin = AdminKeys::new(Arc::<Store>::clone(store), "bench").unwrap();
         let rate = rate().rate.unwrap().value;
         let create = |at: usize| {
             let owner = OwnerId::new(format!("org-{half}-{}", at / PER_OWNER)).unwrap();

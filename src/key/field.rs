@@ -178,6 +178,17 @@ pub(crate) use record;
 /// Makes a type of few values a field: a number and a word for each.
 macro_rules! words {
     ($type:ident { $($variant:ident = $number:literal, $word:literal;)* }) => {
+        impl $type {
+            /// All of them, in ascending order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// Returns the name, as it is stored and shown.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
         impl $crate::key::Field for $type {
             #[inline]
             fn put<S: $crate::key::Sink>(&self, sink: &mut S) -> Result<(), S::Error> {

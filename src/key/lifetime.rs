@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize};
 
 use super::{Field, Sink, Source};
 use crate::clock::Timestamp;
 use crate::invalid::{Invalid, Problem};
+use crate::serial::by_parts;
 
 /// The lifetimes of keys: the greatest one, counted from a key's creation, and that of a
 /// new key for which none is requested. An owner and the rules of a store can have one; the tighter
@@ -131,6 +132,25 @@ impl Serialize for Lifetime {
         lifetime.end()
     }
 }
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LifetimeParts {
+    max_ms: Option<u64>,
+    default_ms: Option<u64>,
+}
+
+impl TryFrom<LifetimeParts> for Lifetime {
+    type Error = Invalid;
+
+    fn try_from(parts: LifetimeParts) -> Result<Self, Invalid> {
+        let [max, default] =
+            [parts.max_ms, parts.default_ms].map(|millis| millis.map(Duration::from_millis));
+        Self::new(max, default)
+    }
+}
+
+by_parts!(Lifetime, LifetimeParts);
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,10 @@
 //! The prefix of a token.
 
 use std::fmt;
-
-use serde::{Serialize, Serializer};
+use std::str::FromStr;
 
 use crate::invalid::{Invalid, Problem};
+use crate::serial::as_text;
 use crate::text::StoredText;
 
 /// The prefix of a service's tokens: 1 to 32 characters of a-z, 0-9 and `_`, such as
@@ -81,11 +81,15 @@ impl fmt::Debug for Prefix {
     }
 }
 
-impl Serialize for Prefix {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
+impl FromStr for Prefix {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::new(text)
     }
 }
+
+as_text!(Prefix);
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Digest, Field, Invalidations, IssueEpochs, KeyName, Limits, PepperNumber, PrefixNumber, Scheme,
@@ -12,6 +12,7 @@ use crate::authority::Actor;
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use crate::permission::Access;
+use crate::serial::as_word;
 
 /// The greatest number of previous tokens of a key; one more drops the oldest.
 pub const MAX_PREVIOUS_TOKENS: usize = 5;
@@ -182,8 +183,7 @@ pub(crate) fn tokens<'a>(
 }
 
 /// The purpose of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The usual one.
     Standard,
@@ -193,9 +193,10 @@ pub enum Kind {
 }
 
 words! { Kind { Standard = 0, "standard"; Trial = 1, "trial"; } }
+as_word!(Kind, "kind", "`standard` or `trial`");
 
 /// The end of a validity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expiry {
     /// At this moment.

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::RateStatus;
 use crate::clock::Timestamp;
 use crate::invalid::{Invalid, Problem};
+use crate::serial::as_word;
 
 /// Declares the reasons with the number under which each is counted, its name and its text.
 macro_rules! reject_reasons {
@@ -26,8 +25,7 @@ macro_rules! reject_reasons {
         }
 
         /// A [`RejectReason`] without its details, as it is counted and stored.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-        #[serde(rename_all = "snake_case")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum RejectKind {
             $($(#[$doc])* $variant = $number,)*
@@ -113,6 +111,8 @@ impl RejectKind {
         })
     }
 }
+
+as_word!(RejectKind, "reason", "the name of a reason of rejection");
 
 impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Field, Sink, Source};
 use crate::invalid::{Invalid, Problem};
+use crate::serial::by_parts;
 
 const FIELD: &str = "settings";
 
@@ -17,6 +18,16 @@ pub struct Settings(Map<String, Value>);
 /// A change of settings, by top-level name: a value sets it, null takes it away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SettingsPatch(Map<String, Value>);
+
+impl TryFrom<Map<String, Value>> for Settings {
+    type Error = Invalid;
+
+    fn try_from(object: Map<String, Value>) -> Result<Self, Invalid> {
+        Self::new(object)
+    }
+}
+
+by_parts!(Settings, Map<String, Value>);
 
 impl Settings {
     /// The greatest size as compact JSON, in bytes.

@@ -1,14 +1,12 @@
 //! The state of a key, as it follows from switches and time.
 
-use serde::Serialize;
-
 use super::RejectReason;
 use crate::clock::Timestamp;
+use crate::serial::as_word;
 
 /// The state shown of a key: the first that holds, in this order: revoked, blocked, deactivated,
 /// expired, active. It is derived, never stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
     /// Its tokens are accepted, unless its owner is suspended.
     Active,
@@ -26,7 +24,21 @@ impl State {
     /// All states, in ascending order of precedence.
     pub const ALL: [Self; 5] =
         [Self::Active, Self::Expired, Self::Deactivated, Self::Blocked, Self::Revoked];
+
+    /// Returns the name, such as `active`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::Deactivated => "deactivated",
+            Self::Blocked => "blocked",
+            Self::Revoked => "revoked",
+        }
+    }
 }
+
+as_word!(State, "state", "`active`, `expired`, `deactivated`, `blocked` or `revoked`");
 
 /// All that decides on a token whose secret was right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

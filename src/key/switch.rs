@@ -5,11 +5,11 @@ use serde::Serialize;
 use super::{Field, Sink, Source, words};
 use crate::authority::{Actor, Authority, Reason, Role, Viewer};
 use crate::clock::Timestamp;
+use crate::serial::as_word;
 
 /// The role that set something last. An owner may narrow what an administrator has set, never
 /// widen it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SetBy {
     /// An administrator.
     Administrator,
@@ -29,6 +29,7 @@ impl SetBy {
 }
 
 words! { SetBy { Administrator = 0, "administrator"; Owner = 1, "owner"; } }
+as_word!(SetBy, "role", "`administrator` or `owner`");
 
 /// A switch that is on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Catalogue, Pattern, PermissionSet};
 use crate::invalid::{Invalid, Problem};
@@ -148,8 +149,42 @@ impl FromStr for Access {
 }
 
 impl Serialize for Access {
+    /// Serializes `Full` and `ReadOnly` as their words, and a limited access as the list of its
+    /// names.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self {
+            Self::Limited(limited) => serializer.collect_seq(limited.0.iter().map(Pattern::as_str)),
+            _ => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Access {
+    /// Deserializes a list of names, or a text as [`FromStr`] does.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrNames)
+    }
+}
+
+struct TextOrNames;
+
+impl<'de> Visitor<'de> for TextOrNames {
+    type Value = Access;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`full`, `read_only` or a list of permissions")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Access, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Access, A::Error> {
+        let mut listed: Vec<String> = Vec::new();
+        while let Some(name) = names.next_element()? {
+            listed.push(name);
+        }
+        Access::limited(listed).map_err(de::Error::custom)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The port of a store: its verification and management calls.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -399,4 +400,22 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Backend` when flushing failed. The store is closed nevertheless.
     fn close(&self) -> Result<(), Error>;
+}
+
+/// A shared store, which the handles take: an [`Arc`] of any [`KeyStore`], its type known or not.
+pub trait IntoKeyStore {
+    /// Returns the store with its type erased.
+    fn into_key_store(self) -> Arc<dyn KeyStore>;
+}
+
+impl<S: KeyStore> IntoKeyStore for Arc<S> {
+    fn into_key_store(self) -> Arc<dyn KeyStore> {
+        self
+    }
+}
+
+impl IntoKeyStore for Arc<dyn KeyStore> {
+    fn into_key_store(self) -> Arc<dyn KeyStore> {
+        self
+    }
 }

@@ -46,7 +46,7 @@ pub use handle::{
     AdminKeys, AsAdmin, AsDelegate, AsOwner, DelegatedKeys, EventFeed, FeedItem, Keys, Managing,
     OwnerKeys, Reservation, Verifier,
 };
-pub use key_store::KeyStore;
+pub use key_store::{IntoKeyStore, KeyStore};
 pub use layer::{StoreCall, StoreLayer};
 pub use store::Store;
 pub use types::{

@@ -467,7 +467,7 @@ mod tests {
         let backend = Arc::new(Commits(Memory::new(), AtomicUsize::new(0)));
         let builder = Store::builder(catalogue.build().unwrap(), [Prefix::new("acme").unwrap()]);
         let store = Arc::new(builder.open_on(Arc::<Commits>::clone(&backend)).unwrap());
-        let admin = AdminKeys::new(Arc::clone(&store) as _, "root").unwrap();
+        let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
         let owner = OwnerId::new("org").unwrap();
         let first = CreateOwner::with_key(CreateKey::new(Access::Full));
         let first = admin.create_owner(&owner, first).unwrap().first_key.unwrap();
@@ -486,7 +486,7 @@ mod tests {
             assert!(matches!(refused, Err(Error::IndexFull(of)) if of == limit), "{refused:?}");
         }
         assert_eq!(commits(), before);
-        let verifier = Verifier::new(Arc::clone(&store) as _);
+        let verifier = Verifier::new(Arc::clone(&store));
         assert!(verifier.verify(first.token.expose()).is_ok());
         let _ = admin.create(&owner, CreateKey::new(Access::Full)).unwrap();
         let _ = admin.revoke(first.key.id).unwrap();

@@ -44,7 +44,8 @@ impl Sequence<'_> {
 
     /// Verifies every token that was ever issued, and some that never were.
     pub(crate) fn check_tokens(&mut self) -> Checked {
-        let verifier = Verifier::new(Arc::clone(&self.asked) as _);
+        let asked: Arc<dyn KeyStore> = Arc::clone(&self.asked) as _;
+        let verifier = Verifier::new(asked);
         for issue in &self.issued {
             if !self.chance.percent(self.mood.verified) {
                 continue;

@@ -36,5 +36,6 @@ mod secrets;
 mod settings;
 mod shared;
 mod shown;
+mod texts;
 mod usage;
 mod verification;

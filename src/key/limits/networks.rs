@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::invalid::{Invalid, Problem};
 use crate::key::{Field, Sink, Source};
+use crate::serial::{as_text, by_parts};
 
 const FIELD: &str = "networks";
 
@@ -105,11 +106,7 @@ impl fmt::Debug for Network {
     }
 }
 
-impl Serialize for Network {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+as_text!(Network);
 
 impl Networks {
     /// The greatest number of networks.
@@ -190,6 +187,16 @@ impl Serialize for Networks {
         serializer.collect_seq(&*self.0)
     }
 }
+
+impl TryFrom<Vec<Network>> for Networks {
+    type Error = Invalid;
+
+    fn try_from(networks: Vec<Network>) -> Result<Self, Invalid> {
+        Self::new(networks)
+    }
+}
+
+by_parts!(Networks, Vec<Network>);
 
 #[cfg(test)]
 mod tests {

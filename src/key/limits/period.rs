@@ -1,11 +1,14 @@
 //! The periods of a refill, by the calendar in UTC.
 
-use serde::{Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
 use time::{Date, Month, OffsetDateTime};
 
 use crate::clock::Timestamp;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{Field, Sink, Source};
+use crate::serial::as_text;
 
 /// The period of a refill. Each period begins at midnight UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -201,11 +204,26 @@ fn midnight(date: Option<Date>) -> Option<Timestamp> {
     Timestamp::try_from(date?.midnight().assume_utc()).ok()
 }
 
-impl Serialize for Period {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
+
+impl FromStr for Period {
+    type Err = Invalid;
+
+    /// Parses what [`name`](Self::name) returns.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let expected = "`day`, `week`, `month` or `month_from_` and a day from 2 to 31";
+        let found = WORDS.iter().find(|(_, word)| *word == text);
+        let (number, _) =
+            found.ok_or_else(|| Invalid::new("quota.every", Problem::Malformed { expected }))?;
+        Self::from_number(*number)
+    }
+}
+
+as_text!(Period);
 
 impl Field for Period {
     fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {

@@ -1,11 +1,12 @@
 //! Quotas: a number of uses, perhaps refilled.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Period;
 use crate::id::Version;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{Field, Sink, Source};
+use crate::serial::by_parts;
 
 /// A refill: when a period begins, the quota is brought up to `amount` again. What was left over is
 /// not added to it, and what was more than `amount` stays.
@@ -121,6 +122,39 @@ impl Quota {
         self.uses <= other.uses && refills_less
     }
 }
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefillParts {
+    amount: u64,
+    period: Period,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuotaParts {
+    uses: u64,
+    refill: Option<Refill>,
+}
+
+impl TryFrom<RefillParts> for Refill {
+    type Error = Invalid;
+
+    fn try_from(parts: RefillParts) -> Result<Self, Invalid> {
+        Self::new(parts.amount, parts.period)
+    }
+}
+
+impl TryFrom<QuotaParts> for Quota {
+    type Error = Invalid;
+
+    fn try_from(parts: QuotaParts) -> Result<Self, Invalid> {
+        Ok(Self { refill: parts.refill, ..Self::one_time(parts.uses)? })
+    }
+}
+
+by_parts!(Refill, RefillParts);
+by_parts!(Quota, QuotaParts);
 
 impl Field for Refill {
     const WIDTH: usize = 2;

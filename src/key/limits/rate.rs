@@ -3,10 +3,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::invalid::{Invalid, Problem};
 use crate::key::{Field, Sink, Source};
+use crate::serial::by_parts;
 
 const FIELD: &str = "rate";
 
@@ -127,6 +128,25 @@ impl Serialize for Rate {
         rate.end()
     }
 }
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RateParts {
+    count: u32,
+    per_ms: u64,
+    burst: Option<u32>,
+}
+
+impl TryFrom<RateParts> for Rate {
+    type Error = Invalid;
+
+    fn try_from(RateParts { count, per_ms, burst }: RateParts) -> Result<Self, Invalid> {
+        let rate = Self::new(count, Duration::from_millis(per_ms))?;
+        burst.map_or(Ok(rate), |burst| rate.with_burst(burst))
+    }
+}
+
+by_parts!(Rate, RateParts);
 
 fn counted(field: &'static str, given: u32) -> Result<NonZeroU32, Invalid> {
     let max = Rate::MAX_COUNT;

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::Invalid;
 use crate::key::{Expiry, IdempotencyKey};
-use crate::store::key_store::KeyStore;
+use crate::store::key_store::IntoKeyStore;
 use crate::store::types::{
     ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, FoundToken, IfInUse,
     Issued, IssuedOnce, Key, KeyAction, ListOwners, Owner, OwnerAction, Page, RetiredPepper,
@@ -35,8 +35,11 @@ impl AdminKeys {
     /// # Errors
     /// [`Invalid`] for an actor that is empty, too long, has a character that names may not have, or
     /// is named `keyhasp` as the store itself.
-    pub fn new(store: Arc<dyn KeyStore>, actor: impl Into<String>) -> Result<Self, Invalid> {
-        Ok(Self::with(store, Authority::new(Role::Administrator, Actor::of_caller(actor)?)))
+    pub fn new(store: impl IntoKeyStore, actor: impl Into<String>) -> Result<Self, Invalid> {
+        Ok(Self::with(
+            store.into_key_store(),
+            Authority::new(Role::Administrator, Actor::of_caller(actor)?),
+        ))
     }
 
     /// Returns this handle with a reason that the owner concerned may read too, 1 to 1,024 bytes.

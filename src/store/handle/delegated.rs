@@ -1,12 +1,10 @@
 //! The handle of a caller that acts with a key.
 
-use std::sync::Arc;
-
 use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::invalid::Invalid;
 use crate::key::IdempotencyKey;
-use crate::store::key_store::KeyStore;
+use crate::store::key_store::IntoKeyStore;
 use crate::store::types::{CreateKey, Error, Issued, IssuedOnce};
 use crate::verified_key::VerifiedKey;
 
@@ -46,7 +44,7 @@ impl DelegatedKeys {
     /// [`Invalid`] for an actor that is empty, too long, has a character that names may not have, or
     /// is named `keyhasp` as the store itself.
     pub fn new(
-        store: Arc<dyn KeyStore>,
+        store: impl IntoKeyStore,
         verified: &VerifiedKey,
         actor: impl Into<String>,
     ) -> Result<Self, Invalid> {
@@ -55,7 +53,7 @@ impl DelegatedKeys {
             key: verified.key_id(),
             generation: verified.generation(),
         };
-        Ok(Self::with(store, Authority::new(role, Actor::of_caller(actor)?)))
+        Ok(Self::with(store.into_key_store(), Authority::new(role, Actor::of_caller(actor)?)))
     }
 
     /// Creates a key of the same owner, within the access and limits of the acting key. Its prefix

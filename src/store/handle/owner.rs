@@ -1,13 +1,11 @@
 //! The handle of one owner.
 
-use std::sync::Arc;
-
 use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::Invalid;
 use crate::key::IdempotencyKey;
-use crate::store::key_store::KeyStore;
+use crate::store::key_store::IntoKeyStore;
 use crate::store::types::{
     CreateKey, Error, Issued, IssuedOnce, Key, KeyAction, Owner, RevokedAll,
 };
@@ -41,11 +39,14 @@ impl OwnerKeys {
     /// [`Invalid`] for an actor that is empty, too long, has a character that names may not have, or
     /// is named `keyhasp` as the store itself.
     pub fn new(
-        store: Arc<dyn KeyStore>,
+        store: impl IntoKeyStore,
         owner: OwnerId,
         actor: impl Into<String>,
     ) -> Result<Self, Invalid> {
-        Ok(Self::with(store, Authority::new(Role::Owner { owner }, Actor::of_caller(actor)?)))
+        Ok(Self::with(
+            store.into_key_store(),
+            Authority::new(Role::Owner { owner }, Actor::of_caller(actor)?),
+        ))
     }
 
     /// Returns this handle with the condition that a verified key still holds. Each call judges the

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use crate::permission::{Catalogue, Permission};
-use crate::store::key_store::KeyStore;
+use crate::store::key_store::{IntoKeyStore, KeyStore};
 use crate::store::types::reserved::ReservedQuotas;
 use crate::store::types::{Error, ReservedUses, VerifyError, VerifyRequest};
 use crate::store::verify::LeaseWait;
@@ -28,8 +28,8 @@ pub struct Verifier {
 impl Verifier {
     /// Creates a handle that verifies against this store.
     #[must_use]
-    pub fn new(store: Arc<dyn KeyStore>) -> Self {
-        Self { store }
+    pub fn new(store: impl IntoKeyStore) -> Self {
+        Self { store: store.into_key_store() }
     }
 
     /// Verifies a token: one use, from an unknown address.

@@ -428,8 +428,8 @@ mod tests {
             .clock(Arc::<Busy>::clone(&clock));
         let store = Arc::new(builder.open(Memory::new()).unwrap());
         store.engine.records.index.reuse_owner_numbers();
-        let admin = Arc::new(AdminKeys::new(Arc::clone(&store) as _, "root").unwrap());
-        let verifier = Verifier::new(Arc::clone(&store) as _);
+        let admin = Arc::new(AdminKeys::new(Arc::clone(&store), "root").unwrap());
+        let verifier = Verifier::new(Arc::clone(&store));
         let create = |name: &str| {
             let limits = SetLimits::new().rate(Rate::new(2, hour).unwrap());
             let request = CreateOwner::with_key(CreateKey::new(Access::Full)).limits(limits);

@@ -76,8 +76,8 @@ fn shop(path: &Path) -> Shop {
     let backend = Sqlite::open_or_create(path, SqliteOptions::exclusive()).unwrap().0;
     let builder = Store::builder(catalogue, [Prefix::new("acme").unwrap()]);
     let store = Arc::new(builder.open(backend).unwrap());
-    let admin = AdminKeys::new(Arc::clone(&store) as _, "root").unwrap();
-    let verifier = Verifier::new(Arc::clone(&store) as _);
+    let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
+    let verifier = Verifier::new(Arc::clone(&store));
     Shop { store, admin, verifier }
 }
 

@@ -38,7 +38,7 @@ fn open(path: &Path) -> Arc<Store> {
 }
 
 fn create(store: &Arc<Store>, owner: &str, key: CreateKey) -> Token {
-    let admin = AdminKeys::new(Arc::clone(store) as _, "root").unwrap();
+    let admin = AdminKeys::new(Arc::clone(store), "root").unwrap();
     let created = admin.create_owner(&OwnerId::new(owner).unwrap(), CreateOwner::with_key(key));
     created.unwrap().first_key.unwrap().token
 }

@@ -185,7 +185,7 @@ impl World {
         fs::remove_file(&log).unwrap();
 
         let store = Arc::new(self.open(&path).unwrap());
-        let admin = AdminKeys::new(Arc::clone(&store) as _, "root").unwrap();
+        let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
         let first = admin.create_owner(&owner("first"), CreateOwner::with_key(full())).unwrap();
         self.ear.issued(first.first_key.unwrap());
         let earlier = [&path, &log].map(|file| fs::read(file).unwrap());

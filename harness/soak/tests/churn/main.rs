@@ -65,11 +65,11 @@ impl World {
             .usage(UsageSettings::new())
             .event_retention(HOUR);
         let store = Arc::new(open(builder));
-        let admin = AdminKeys::new(Arc::clone(&store) as _, "root").unwrap();
+        let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
         let owner = OwnerId::new("an owner whose id is long").unwrap();
         let first = CreateOwner::with_key(CreateKey::new(Access::Full));
         let key = admin.create_owner(&owner, first).unwrap().first_key.unwrap().key.id;
-        let verifier = Verifier::new(Arc::clone(&store) as _);
+        let verifier = Verifier::new(Arc::clone(&store));
         Self { clock, store, admin, verifier, owner, key }
     }
 

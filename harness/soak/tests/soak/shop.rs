@@ -88,7 +88,7 @@ impl Shop {
             Arc::new(builder.open(backend).unwrap())
         };
         let store = open(3_600, (!keeps_all).then_some(RETENTION));
-        let admin = AdminKeys::new(Arc::clone(&store) as _, "root").unwrap();
+        let admin = AdminKeys::new(Arc::clone(&store), "root").unwrap();
         for n in 0..3 {
             let _ = admin.create_owner(&owner(n), CreateOwner::without_key()).unwrap();
         }
@@ -110,7 +110,7 @@ impl Shop {
 
     /// Creates, rotates, blocks, revokes and purges, and keeps the number of keys about the same.
     pub(crate) fn work(&self, n: usize, done: &AtomicBool) -> u64 {
-        let admin = AdminKeys::new(Arc::clone(&self.store) as _, "root").unwrap();
+        let admin = AdminKeys::new(Arc::clone(&self.store), "root").unwrap();
         let mut keys = VecDeque::new();
         let mut changes = 0;
         while !done.load(Ordering::SeqCst) {
@@ -142,7 +142,7 @@ impl Shop {
 
     /// Verifies valid tokens and revoked ones.
     pub(crate) fn verify(&self, done: &AtomicBool) -> u64 {
-        let verifier = Verifier::new(Arc::clone(&self.store) as _);
+        let verifier = Verifier::new(Arc::clone(&self.store));
         let mut verified = 0;
         while !done.load(Ordering::SeqCst) {
             if self.store.health().staleness > Some(FRESH) {
@@ -188,7 +188,7 @@ impl Shop {
 
     /// Checks that no event is older than the retention and the time between two prunings.
     pub(crate) fn events_are_pruned(&self) -> Result<(), String> {
-        let admin = AdminKeys::new(Arc::clone(&self.store) as _, "root").unwrap();
+        let admin = AdminKeys::new(Arc::clone(&self.store), "root").unwrap();
         let (now, lived) = (self.clock.now(), self.clock.lived());
         // A change prunes, unless another one did less than a sixtieth of the retention ago.
         let _ = admin.create(&owner(0), CreateKey::new(Access::Full)).unwrap();
