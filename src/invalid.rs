@@ -75,6 +75,20 @@ pub enum Problem {
         /// The greatest allowed depth.
         limit: usize,
     },
+    /// The moment is too early.
+    TooEarly {
+        /// The moment given, by RFC 3339.
+        given: String,
+        /// The earliest allowed moment.
+        earliest: String,
+    },
+    /// The moment is too late.
+    TooLate {
+        /// The moment given, by RFC 3339.
+        given: String,
+        /// The latest allowed moment.
+        latest: String,
+    },
     /// The value has too many bytes.
     TooLong {
         /// The number of bytes given.
@@ -118,45 +132,51 @@ impl Invalid {
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let field = self.field;
-        match &self.problem {
-            Problem::Character { position, allowed } => {
-                write!(f, "{field}: character not allowed at byte {position} (allowed: {allowed})")
+        write!(f, "{}: {}", self.field, self.problem)
+    }
+}
+
+impl fmt::Display for Problem {
+    /// Writes the problem without the name of the field.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Character { position, allowed } => {
+                write!(f, "character not allowed at byte {position} (allowed: {allowed})")
             }
-            Problem::Duplicate { name } => {
-                write!(f, "{field}: `{name}` is given twice, allowed once")
+            Self::Duplicate { name } => write!(f, "`{name}` is given twice, allowed once"),
+            Self::Empty => f.write_str("must not be empty"),
+            Self::HostBits { corrected } => {
+                write!(f, "host bits are set, write the network as {corrected}")
             }
-            Problem::Empty => write!(f, "{field}: must not be empty"),
-            Problem::HostBits { corrected } => {
-                write!(f, "{field}: host bits are set, write the network as {corrected}")
-            }
-            Problem::Malformed { expected } => write!(f, "{field}: must be {expected}"),
-            Problem::OutOfRange { given, min, max, unit } => {
+            Self::Malformed { expected } => write!(f, "must be {expected}"),
+            Self::OutOfRange { given, min, max, unit } => {
                 let space = if unit.is_empty() { "" } else { " " };
                 match *max {
-                    u64::MAX => write!(f, "{field}: {given}{space}{unit} is less than {min}")?,
-                    max => write!(f, "{field}: {given}{space}{unit} is outside {min} to {max}")?,
+                    u64::MAX => write!(f, "{given}{space}{unit} is less than {min}")?,
+                    max => write!(f, "{given}{space}{unit} is outside {min} to {max}")?,
                 }
                 write!(f, "{space}{unit}")
             }
-            Problem::Refused { message } => write!(f, "{field}: {message}"),
-            Problem::Required { what } => write!(f, "{field}: {what}"),
-            Problem::Reserved { name } => {
-                write!(f, "{field}: `{name}` is the store's own name; give the caller another")
+            Self::Refused { message } => f.write_str(message),
+            Self::Required { what } => f.write_str(what),
+            Self::Reserved { name } => {
+                write!(f, "`{name}` is the store's own name; give the caller another")
             }
-            Problem::SameSecret { numbers: [first, second] } => {
-                write!(f, "{field}: the same secret is given as number {first} and as {second}")
+            Self::SameSecret { numbers: [first, second] } => {
+                write!(f, "the same secret is given as number {first} and as {second}")
             }
-            Problem::TooDeep { limit } => {
-                write!(f, "{field}: nested too deeply, at most {limit} levels allowed")
+            Self::TooDeep { limit } => {
+                write!(f, "nested too deeply, at most {limit} levels allowed")
             }
-            Problem::TooLong { given, limit } => {
-                write!(f, "{field}: {given} bytes, at most {limit} allowed")
+            Self::TooEarly { given, earliest } => {
+                write!(f, "{given} is too early, {earliest} is the earliest allowed")
             }
-            Problem::TooMany { given, limit } => {
-                write!(f, "{field}: {given} given, at most {limit} allowed")
+            Self::TooLate { given, latest } => {
+                write!(f, "{given} is too late, {latest} is the latest allowed")
             }
-            Problem::Unknown { name } => write!(f, "{field}: `{name}` is not known to this store"),
+            Self::TooLong { given, limit } => write!(f, "{given} bytes, at most {limit} allowed"),
+            Self::TooMany { given, limit } => write!(f, "{given} given, at most {limit} allowed"),
+            Self::Unknown { name } => write!(f, "`{name}` is not known to this store"),
         }
     }
 }

@@ -12,11 +12,11 @@ use crate::store::{Unavailable, VerifyError};
 
 /// Seconds after which a client may try again when the store couldn't answer. Most such states are
 /// over by then.
-const RETRY_SECONDS: u64 = 1;
+pub(super) const RETRY_SECONDS: u64 = 1;
 /// The one sentence for every token that isn't accepted.
 const NOT_ACCEPTED: &str = "The API key is not accepted.";
-const JSON: &str = "application/json";
-const PROBLEM_JSON: &str = "application/problem+json";
+pub(super) const JSON: &str = "application/json";
+pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// A reason to reject a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

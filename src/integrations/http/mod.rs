@@ -3,16 +3,19 @@
 //!
 //! [`Credentials::find`] takes the token from `Authorization` or from a named header, never from a
 //! query or a body. [`ErrorResponse`] has status and headers by RFC 6750, and a body by RFC 9457
-//! for an API without a shape of its own. [`PeerAddress`] finds the address that a request comes
+//! for an API without a shape of its own; [`ManagementError`] answers a management call that failed.
+//! [`PeerAddress`] finds the address that a request comes
 //! from. [`RateHeaders`] show a client what is left of its rate.
 
 mod credentials;
 mod error_response;
 mod forwarding;
+mod management_error;
 mod peer;
 mod rate_headers;
 
 pub use credentials::{Credentials, Presented};
 pub use error_response::{AuthError, ErrorResponse};
+pub use management_error::ManagementError;
 pub use peer::PeerAddress;
 pub use rate_headers::RateHeaders;

@@ -1,5 +1,7 @@
 //! The rules of a key's life: pure functions from a record to the next version of it.
 
+use std::time::Duration;
+
 use super::authorize::{KeyReach, Principal};
 use super::limit_rules;
 use super::setting_rules;
@@ -287,11 +289,9 @@ pub(in crate::store::manage) fn check_future(
     match expiry {
         Expiry::At(at) if at <= now => Err(Invalid::new(
             "expiry",
-            Problem::OutOfRange {
-                given: at.as_millis(),
-                min: now.as_millis() + 1,
-                max: Timestamp::MAX.as_millis(),
-                unit: "ms",
+            Problem::TooEarly {
+                given: at.to_string(),
+                earliest: now.saturating_add(Duration::from_millis(1)).to_string(),
             },
         )),
         _ => Ok(()),

@@ -321,6 +321,6 @@ pub(super) fn check_tokens_valid_from(to: Timestamp, now: Timestamp) -> Result<(
     if to <= now {
         return Ok(());
     }
-    let (given, max) = (to.as_millis(), now.as_millis());
-    Err(Invalid::new("tokens_valid_from", Problem::OutOfRange { given, min: 0, max, unit: "ms" }))
+    let (given, latest) = (to.to_string(), now.to_string());
+    Err(Invalid::new("tokens_valid_from", Problem::TooLate { given, latest }))
 }

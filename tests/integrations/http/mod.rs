@@ -12,6 +12,7 @@ mod double;
 mod end_to_end;
 #[cfg(all(feature = "sqlite", feature = "tokio"))]
 pub(crate) mod example;
+mod failed_calls;
 mod guards;
 mod headers;
 mod limits;
