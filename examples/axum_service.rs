@@ -97,9 +97,9 @@ async fn issue_key(
         let owner = OwnerId::new(new.owner)?;
         let key = CreateKey::new(Access::limited(new.access)?).name(new.name);
         let request = CreateOwner::without_key().max_access(Access::limited(["links:*"])?);
-        match admin.create_owner(owner, request).await {
+        match admin.create_owner(&owner, request).await {
             Err(Error::OwnerExists) if owner == *caller.owner() => Err(Error::OwnerExists),
-            Err(Error::OwnerExists) | Ok(_) => admin.create(owner, key).await,
+            Err(Error::OwnerExists) | Ok(_) => admin.create(&owner, key).await,
             Err(error) => Err(error),
         }
     };

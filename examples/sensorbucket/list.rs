@@ -36,7 +36,7 @@ pub(crate) async fn list_api_keys(
         };
     }
     let list = query.list(&tenants)?;
-    let page = service.keys.list(list).await.map_err(|error| match error {
+    let page = service.keys.list(&list).await.map_err(|error| match error {
         Error::Invalid(_) => Problem::INVALID_PARAMS,
         error => error.into(),
     })?;

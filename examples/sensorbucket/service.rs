@@ -95,7 +95,7 @@ impl Service {
 
     /// Returns whether a tenant is archived, or `None` if it doesn't exist.
     pub(crate) async fn is_archived(&self, tenant: TenantId) -> Result<Option<bool>, Problem> {
-        match self.keys.owner(tenant.owner()?).await {
+        match self.keys.owner(&tenant.owner()?).await {
             Ok(owner) => Ok(Some(owner.suspended.is_some())),
             Err(Error::NotFound(Resource::Owner)) => Ok(None),
             Err(error) => Err(error.into()),

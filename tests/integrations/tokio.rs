@@ -20,7 +20,7 @@ use syn::{GenericArgument, ImplItem, Item, ItemImpl, PathArguments, ReturnType, 
 async fn the_life_of_a_key() {
     let world = World::new();
     let admin = AsyncKeys::from(world.admin.clone());
-    let created = admin.create_owner(owner("org"), CreateOwner::without_key()).await.unwrap();
+    let created = admin.create_owner(&owner("org"), CreateOwner::without_key()).await.unwrap();
     assert_eq!(created.owner.id, owner("org"));
     let keys = keyhasp::OwnerKeys::new(Arc::clone(&world.store), owner("org"), "lena").unwrap();
     let keys = AsyncKeys::from(keys).with_reason("a new website").unwrap();
@@ -31,7 +31,7 @@ async fn the_life_of_a_key() {
         DelegatedKeys::new(Arc::clone(&world.store), &verified, "lena's script").unwrap();
     let delegate = AsyncKeys::from(delegate);
     delegate.create(CreateKey::new(Access::ReadOnly)).await.unwrap();
-    assert_eq!(keys.list(ListKeys::new()).await.unwrap().items.len(), 2);
+    assert_eq!(keys.list(&ListKeys::new()).await.unwrap().items.len(), 2);
     let rotated = keys.rotate(id, Rotate::forced()).await.unwrap();
     assert!(world.verifier.verify(issued.token.expose()).is_err());
     assert!(world.verifier.verify(rotated.token.expose()).is_ok());
@@ -58,7 +58,7 @@ async fn events_are_followed() {
     assert_eq!((events[0].key, feed.position()), (Some(issued.key.id), 3));
     // As long as only a defect takes.
     let waiting = feed.next(Duration::from_secs(600));
-    let (news, blocked) = tokio::join!(waiting, admin.block_leaked(issued.token.expose().into()));
+    let (news, blocked) = tokio::join!(waiting, admin.block_leaked(issued.token.expose()));
     let FeedItem::Events(events) = news.unwrap() else { panic!("nothing") };
     assert_eq!(events[0].version, blocked.unwrap().unwrap().key.version);
 }
@@ -89,7 +89,7 @@ fn after_the_runtime_nothing_is_done() {
     runtime.shutdown_background();
     let admin = AsyncKeys::from(world.admin.clone());
     let refused = handle
-        .block_on(async { admin.create_owner(owner("org"), CreateOwner::without_key()).await });
+        .block_on(async { admin.create_owner(&owner("org"), CreateOwner::without_key()).await });
     assert!(matches!(refused, Err(Error::Unavailable(Unavailable::Closed))));
     assert!(matches!(world.admin.owner(&owner("org")), Err(Error::NotFound(_))));
 }

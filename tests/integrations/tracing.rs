@@ -6,6 +6,8 @@
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
+use std::time::Duration;
 
 use crate::common::{World, builder, clock, owner};
 use keyhasp::backend::Memory;
@@ -15,6 +17,7 @@ use keyhasp::{
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing_core::span::Current;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 /// A subscriber that keeps a line for each span and event.
@@ -22,6 +25,10 @@ use tracing::{Event, Level, Metadata, Subscriber};
 struct Notes {
     lines: Arc<Mutex<Vec<String>>>,
     spans: Arc<AtomicU64>,
+    /// The spans that threads entered, with the thread.
+    entered: Arc<Mutex<Vec<(Id, ThreadId)>>>,
+    /// The span that is current on every thread: the tests have one at a time.
+    current: Arc<Mutex<Option<(Id, &'static Metadata<'static>)>>>,
 }
 
 struct Line(String);
@@ -55,7 +62,9 @@ impl Subscriber for Notes {
         let mut line = Line(format!("{} {}", span.metadata().level(), span.metadata().name()));
         span.record(&mut line);
         self.note(line);
-        Id::from_u64(self.spans.fetch_add(1, Ordering::SeqCst) + 1)
+        let id = Id::from_u64(self.spans.fetch_add(1, Ordering::SeqCst) + 1);
+        *self.current.lock().unwrap() = Some((id.clone(), span.metadata()));
+        id
     }
 
     fn record(&self, _: &Id, values: &Record<'_>) {
@@ -72,7 +81,14 @@ impl Subscriber for Notes {
         self.note(line);
     }
 
-    fn enter(&self, _: &Id) {}
+    fn enter(&self, id: &Id) {
+        self.entered.lock().unwrap().push((id.clone(), std::thread::current().id()));
+    }
+
+    fn current_span(&self) -> Current {
+        let current = self.current.lock().unwrap().clone();
+        current.map_or_else(Current::none, |(id, metadata)| Current::new(id, metadata))
+    }
 
     fn exit(&self, _: &Id) {}
 }
@@ -134,6 +150,35 @@ fn a_store_that_can_not_warns() {
         "WARN message=call failed error=the store is closed; open it again",
     ];
     assert_eq!(notes.take(), expected);
+}
+
+/// A feed that waits when the store closes ends as it should.
+#[test]
+fn a_feed_that_ends_does_not_warn() {
+    let (world, notes) = traced();
+    world.store.close().unwrap();
+    tracing::subscriber::with_default(notes.clone(), || {
+        assert!(world.admin.wait_for_event(1, Duration::ZERO).is_err());
+    });
+    let lines = notes.take();
+    assert!(lines.iter().any(|line| line.contains("call=wait_for_event")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("WARN")), "{lines:?}");
+}
+
+/// A call on the pool of blocking threads runs in the span of the request that made it.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_call_on_the_pool_runs_in_the_span_of_its_caller() {
+    let notes = Notes::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let ran_on = tracing::subscriber::with_default(notes.clone(), || {
+        let request = tracing::info_span!(target: "keyhasp", "request");
+        let call = || Ok(std::thread::current().id());
+        let ran_on = runtime.block_on(keyhasp::integrations::tokio::blocking(call)).unwrap();
+        assert_eq!(*notes.entered.lock().unwrap(), [(request.id().unwrap(), ran_on)]);
+        ran_on
+    });
+    assert_ne!(ran_on, std::thread::current().id());
 }
 
 /// Traces hold no tokens, and no names of people or of their keys.

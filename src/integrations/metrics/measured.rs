@@ -59,6 +59,12 @@ impl<S: KeyStore> Measured<S> {
         measured
     }
 
+    /// Returns the store that gets the calls.
+    #[must_use]
+    pub fn inner(&self) -> &S {
+        &self.store
+    }
+
     /// Sets the gauges from the store's [`health`](KeyStore::health). No other call sets them: a
     /// service calls this before it reads them, or every few seconds.
     pub fn record_health(&self) {

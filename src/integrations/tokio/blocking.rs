@@ -25,6 +25,12 @@ where
     F: FnOnce() -> Result<T, Error> + Send + 'static,
     T: Send + 'static,
 {
+    // What the call traces belongs to the caller's span.
+    #[cfg(feature = "tracing")]
+    let call = {
+        let span = tracing::Span::current();
+        move || span.in_scope(call)
+    };
     match spawn_blocking(call).await {
         Ok(answer) => answer,
         Err(error) => match error.try_into_panic() {

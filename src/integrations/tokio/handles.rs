@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::blocking::blocking;
 use super::feed::AsyncEventFeed;
 use crate::authority::Authority;
@@ -105,8 +107,8 @@ impl<R: Managing + 'static> AsyncKeys<R> {
     }
 }
 
-/// Declares calls as futures, each of which runs its namesake. The namesake borrows an argument
-/// that is marked `(lent)`.
+/// Declares calls as futures, each of which runs its namesake with the same arguments. The pool
+/// gets its own copy of one that is `(lent)`, and a copy that is wiped of one that is `(secret)`.
 macro_rules! calls {
     ($($name:ident($($(($by:tt))? $argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
         $(
@@ -114,17 +116,44 @@ macro_rules! calls {
             ///
             /// # Errors
             /// Those of its namesake and of [`blocking`].
-            pub async fn $name(&self, $($argument: $kind),*) -> Result<$answer, Error> {
-                self.call(move |keys| keys.$name($(pass!($argument $($by)?)),*)).await
+            pub async fn $name(
+                &self,
+                $($argument: taken!($kind $(, $by)?)),*
+            ) -> Result<$answer, Error> {
+                $(let $argument = owned!($argument $(, $by)?);)*
+                self.call(move |keys| keys.$name($(passed!($argument $(, $by)?)),*)).await
             }
         )*
     };
 }
 
-/// Passes an argument as the namesake takes it.
-macro_rules! pass {
-    ($argument:ident lent) => {
+/// The type of an argument.
+macro_rules! taken {
+    ($kind:ty, lent) => { &$kind };
+    ($kind:ty, secret) => { impl AsRef<$kind> };
+    ($kind:ty) => { $kind };
+}
+
+/// The argument as the pool gets it.
+macro_rules! owned {
+    ($argument:ident, lent) => {
+        $argument.clone()
+    };
+    ($argument:ident, secret) => {
+        Zeroizing::new($argument.as_ref().to_vec())
+    };
+    ($argument:ident) => {
+        $argument
+    };
+}
+
+/// The argument as the namesake takes it.
+macro_rules! passed {
+    ($argument:ident, lent) => {
         &$argument
+    };
+    ($argument:ident, secret) => {
+        &$argument[..]
     };
     ($argument:ident) => {
         $argument
@@ -174,9 +203,9 @@ impl AsyncKeys<AsAdmin> {
         unblock(id: KeyId) -> Key;
         refill_quota(id: KeyId) -> Key;
         add_to_quota(id: KeyId, uses: u64) -> Key;
-        identify(token: String) -> Option<FoundToken>;
-        block_leaked(token: String) -> Option<FoundToken>;
-        scan(text: String) -> Vec<Found>;
+        identify((secret) token: [u8]) -> Option<FoundToken>;
+        block_leaked((secret) token: [u8]) -> Option<FoundToken>;
+        scan((secret) text: [u8]) -> Vec<Found>;
         convert_trial(id: KeyId, expiry: Expiry) -> Key;
         purge(id: KeyId) -> ();
         create_owner((lent) id: OwnerId, request: CreateOwner) -> CreatedOwner;

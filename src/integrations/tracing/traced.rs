@@ -6,7 +6,9 @@ use tracing::field::Empty;
 
 use crate::authority::Role;
 use crate::integrations::outcomes::{call_outcome, verification_outcome};
-use crate::store::{Error, KeyStore, LeaseWait, StoreCall, StoreLayer, VerifyError, VerifyRequest};
+use crate::store::{
+    Error, KeyStore, LeaseWait, StoreCall, StoreLayer, Unavailable, VerifyError, VerifyRequest,
+};
 use crate::verified_key::VerifiedKey;
 
 /// A store around another one that puts a span around each management call.
@@ -28,6 +30,12 @@ impl<S: KeyStore> Traced<S> {
     #[must_use]
     pub fn new(store: S) -> Self {
         Self { store }
+    }
+
+    /// Returns the store that gets the calls.
+    #[must_use]
+    pub fn inner(&self) -> &S {
+        &self.store
     }
 }
 
@@ -63,8 +71,12 @@ impl<S: KeyStore> StoreLayer for Traced<S> {
         );
         let answer = span.in_scope(run);
         span.record("outcome", call_outcome(&answer));
+        // A feed that waits when the store is closed ends as it should.
+        let ends = call.name == "wait_for_event"
+            && matches!(answer, Err(Error::Unavailable(Unavailable::Closed)));
         if let Err(error @ (Error::Backend(_) | Error::OutcomeUnknown(_) | Error::Unavailable(_))) =
             &answer
+            && !ends
         {
             // The texts of these errors come from the store's own parts. Other errors may repeat
             // what the caller sent.

@@ -173,7 +173,9 @@ impl<R: Managing> Keys<R> {
     /// generation.
     ///
     /// # Errors
-    /// `State` if it is revoked, expired or blocked, and as [`KeyStore`] says.
+    /// `State` if it is revoked or expired, and as [`KeyStore`] says. A blocked key gets a new token
+    /// from an administrator alone, with [`Rotate::forced`]: without it the administrator gets
+    /// `State`, and an owner or a delegate gets `Forbidden` in any case.
     pub fn rotate(&self, id: KeyId, request: Rotate) -> Result<Issued, Error> {
         self.store.rotate_key(&self.by, id, &request, self.expected)
     }
