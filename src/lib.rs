@@ -13,23 +13,25 @@
 //! sees [`token`], [`verified_key`] or [`secret`]: code that stores records never holds plaintext.
 //!
 //! ```text
-//!  9  integrations                (features) tower, axum, tokio, tracing, metrics
+//! 10  integrations                (features) tower, axum, tokio, tracing, metrics
 //!       |
-//!  8  testing                     (feature) the conformance suite for backends
+//!  9  testing                     (feature) the conformance suite for backends
 //!       |
-//!  7  store                       KeyStore, Store, the handles; management calls, group commit, verify
+//!  8  store                       KeyStore, Store, the handles; management calls, group commit, verify
 //!       |
-//!  6  backend                     the contract, the rules of a commit; memory, sqlite, sled
+//!  7  backend                     the contract, the rules of a commit; memory, sqlite, sled
 //!       |
-//!  5  event, token, verified_key  what can happen; what the client holds; what verify returns
+//!  6  event, token, verified_key  what can happen; what the client holds; what verify returns
 //!       |
-//!  4  key                         what may be written down: records, digests, state, settings, rules
+//!  5  key                         what may be written down: records, digests, state, settings, rules
 //!       |
-//!  3  authority, permission       who acts; what a key may do
+//!  4  authority, permission       who acts; what a key may do
 //!       |
-//!  2  id                          ids of keys and owners, generations, versions
+//!  3  id                          ids of keys and owners, generations, versions
 //!       |
-//!  1  clock, process, secret, serial, text  time; the process that runs; bytes that are wiped; values as texts
+//!  2  clock, process, secret, text  time; the process that runs; bytes that are wiped; limits of texts
+//!       |
+//!  1  serial                      values as texts and numbers
 //!       |
 //!  0  invalid                     what is wrong with an input
 //! ```
