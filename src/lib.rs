@@ -1,3 +1,5 @@
+// Marks what a feature brings, where the documentation is built by nightly.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // One example of the README needs axum. Without that feature the examples are shown, but not run.
 #![cfg_attr(any(not(doctest), feature = "axum"), doc = include_str!("../README.md"))]
 //!

@@ -1,0 +1,3 @@
+//! Links keyhasp with the least version of each of its dependencies.
+
+pub use keyhasp::Store;
