@@ -17,8 +17,8 @@ use keyhasp::{
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing_core::span::Current;
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_core::span::Current;
 
 /// A subscriber that keeps a line for each span and event.
 #[derive(Clone, Default)]

@@ -55,7 +55,7 @@ impl AdminKeys {
     /// Creates a key of an owner.
     ///
     /// # Errors
-    /// As [`KeyStore::create_key`].
+    /// As [`KeyStore::create_key`](crate::KeyStore::create_key).
     pub fn create(&self, owner: &OwnerId, request: CreateKey) -> Result<Issued, Error> {
         self.store.create_key(&self.by, owner, &request)
     }
@@ -91,7 +91,7 @@ impl AdminKeys {
     /// then nothing lifts the block.
     ///
     /// # Errors
-    /// `State` if it is revoked, and as [`KeyStore`] says.
+    /// `State` if it is revoked, and as [`KeyStore`](crate::KeyStore) says.
     pub fn block(&self, id: KeyId) -> Result<ChangedKey, Error> {
         self.change(id, &KeyAction::Block)
     }
@@ -99,7 +99,7 @@ impl AdminKeys {
     /// Lifts a block. The owner's own switch holds again.
     ///
     /// # Errors
-    /// `State` if it is revoked, and as [`KeyStore`] says.
+    /// `State` if it is revoked, and as [`KeyStore`](crate::KeyStore) says.
     pub fn unblock(&self, id: KeyId) -> Result<Key, Error> {
         self.act(id, &KeyAction::Unblock)
     }
@@ -107,7 +107,7 @@ impl AdminKeys {
     /// Lets the count of the key's quota begin whole again.
     ///
     /// # Errors
-    /// `State` if it is revoked or has no quota, and as [`KeyStore`] says.
+    /// `State` if it is revoked or has no quota, and as [`KeyStore`](crate::KeyStore) says.
     pub fn refill_quota(&self, id: KeyId) -> Result<Key, Error> {
         self.act(id, &KeyAction::RefillQuota)
     }
@@ -125,7 +125,7 @@ impl AdminKeys {
     /// or that its key no longer has. Counts as no use of the key.
     ///
     /// # Errors
-    /// As [`KeyStore::identify`].
+    /// As [`KeyStore::identify`](crate::KeyStore::identify).
     pub fn identify(&self, token: impl AsRef<[u8]>) -> Result<Option<FoundToken>, Error> {
         self.store.identify(&self.by, token.as_ref())
     }
@@ -135,7 +135,7 @@ impl AdminKeys {
     /// and can do no harm.
     ///
     /// # Errors
-    /// As [`KeyStore::block_leaked`].
+    /// As [`KeyStore::block_leaked`](crate::KeyStore::block_leaked).
     pub fn block_leaked(&self, token: impl AsRef<[u8]>) -> Result<Option<FoundToken>, Error> {
         self.store.block_leaked(&self.by, token.as_ref())
     }
@@ -144,7 +144,7 @@ impl AdminKeys {
     /// right checksum. [`identify`](Self::identify) finds out whether they were ever issued.
     ///
     /// # Errors
-    /// As [`KeyStore::rules`].
+    /// As [`KeyStore::rules`](crate::KeyStore::rules).
     pub fn scan(&self, text: impl AsRef<[u8]>) -> Result<Vec<Found>, Error> {
         Ok(scan(text.as_ref(), &self.rules()?.prefixes))
     }
@@ -152,7 +152,7 @@ impl AdminKeys {
     /// Makes a trial key a standard key. Its owner's `max_access` cuts it from then on.
     ///
     /// # Errors
-    /// `State` unless it is a trial key, and as [`KeyStore`] says.
+    /// `State` unless it is a trial key, and as [`KeyStore`](crate::KeyStore) says.
     pub fn convert_trial(&self, id: KeyId, expiry: Expiry) -> Result<Key, Error> {
         self.act(id, &KeyAction::ConvertTrial { expiry })
     }
@@ -160,7 +160,7 @@ impl AdminKeys {
     /// Removes a revoked key. Its events stay.
     ///
     /// # Errors
-    /// `State` unless it is revoked, and as [`KeyStore`] says.
+    /// `State` unless it is revoked, and as [`KeyStore`](crate::KeyStore) says.
     pub fn purge(&self, id: KeyId) -> Result<(), Error> {
         self.store.purge_key(&self.by, id, self.expected)
     }
@@ -168,7 +168,7 @@ impl AdminKeys {
     /// Creates an owner, with its first key if the request has one.
     ///
     /// # Errors
-    /// As [`KeyStore::create_owner`].
+    /// As [`KeyStore::create_owner`](crate::KeyStore::create_owner).
     pub fn create_owner(&self, id: &OwnerId, request: CreateOwner) -> Result<CreatedOwner, Error> {
         self.store.create_owner(&self.by, id, &request)
     }
@@ -176,7 +176,7 @@ impl AdminKeys {
     /// Returns an owner by its id.
     ///
     /// # Errors
-    /// `NotFound`, and as [`KeyStore`] says.
+    /// `NotFound`, and as [`KeyStore`](crate::KeyStore) says.
     pub fn owner(&self, id: &OwnerId) -> Result<Owner, Error> {
         self.store.owner(&self.by, id)
     }
@@ -184,7 +184,7 @@ impl AdminKeys {
     /// Returns a page of owners, ascending by id.
     ///
     /// # Errors
-    /// As [`KeyStore`] says.
+    /// As [`KeyStore`](crate::KeyStore) says.
     pub fn list_owners(&self, query: &ListOwners) -> Result<Page<Owner>, Error> {
         self.store.list_owners(&self.by, query)
     }
@@ -192,7 +192,7 @@ impl AdminKeys {
     /// Changes default settings, `max_access`, `max_keys` or limits.
     ///
     /// # Errors
-    /// `Invalid`, and as [`KeyStore`] says.
+    /// `Invalid`, and as [`KeyStore`](crate::KeyStore) says.
     pub fn update_owner(&self, id: &OwnerId, update: UpdateOwner) -> Result<Owner, Error> {
         self.act_on_owner(id, &OwnerAction::Update(update))
     }
@@ -200,7 +200,7 @@ impl AdminKeys {
     /// Lets the count of an owner's quota begin whole again.
     ///
     /// # Errors
-    /// `State` if it has no quota, and as [`KeyStore`] says.
+    /// `State` if it has no quota, and as [`KeyStore`](crate::KeyStore) says.
     pub fn refill_owner_quota(&self, id: &OwnerId) -> Result<Owner, Error> {
         self.act_on_owner(id, &OwnerAction::RefillQuota)
     }
@@ -217,7 +217,7 @@ impl AdminKeys {
     /// Suspends the owner: none of its keys is accepted from now on.
     ///
     /// # Errors
-    /// As [`KeyStore`] says.
+    /// As [`KeyStore`](crate::KeyStore) says.
     pub fn suspend_owner(&self, id: &OwnerId) -> Result<Owner, Error> {
         self.act_on_owner(id, &OwnerAction::Suspend)
     }
@@ -225,7 +225,7 @@ impl AdminKeys {
     /// Lifts a suspension. Every key is as it was before.
     ///
     /// # Errors
-    /// As [`KeyStore`] says.
+    /// As [`KeyStore`](crate::KeyStore) says.
     pub fn resume_owner(&self, id: &OwnerId) -> Result<Owner, Error> {
         self.act_on_owner(id, &OwnerAction::Resume)
     }
@@ -233,7 +233,7 @@ impl AdminKeys {
     /// Supersedes every token of the owner that was issued before `to`, which is at most now.
     ///
     /// # Errors
-    /// `Invalid` for a moment in the future, and as [`KeyStore`] says.
+    /// `Invalid` for a moment in the future, and as [`KeyStore`](crate::KeyStore) says.
     pub fn invalidate_owner_tokens_issued_before(
         &self,
         id: &OwnerId,
@@ -245,7 +245,7 @@ impl AdminKeys {
     /// Revokes all keys of an owner at once. Creates a replacement if one is given.
     ///
     /// # Errors
-    /// As [`KeyStore::revoke_all`].
+    /// As [`KeyStore::revoke_all`](crate::KeyStore::revoke_all).
     pub fn revoke_all(
         &self,
         owner: &OwnerId,
@@ -257,7 +257,7 @@ impl AdminKeys {
     /// Removes a suspended owner with all its keys. Events stay.
     ///
     /// # Errors
-    /// `State` unless it is suspended, and as [`KeyStore`] says.
+    /// `State` unless it is suspended, and as [`KeyStore`](crate::KeyStore) says.
     pub fn purge_owner(&self, id: &OwnerId) -> Result<(), Error> {
         self.store.purge_owner(&self.by, id, self.expected)
     }
@@ -265,7 +265,7 @@ impl AdminKeys {
     /// Returns the rules of the store.
     ///
     /// # Errors
-    /// As [`KeyStore`] says.
+    /// As [`KeyStore`](crate::KeyStore) says.
     pub fn rules(&self) -> Result<Rules, Error> {
         self.store.rules(&self.by)
     }
@@ -275,7 +275,7 @@ impl AdminKeys {
     /// be seen, so it forbids none; it isn't the live standard key that its owner must keep.
     ///
     /// # Errors
-    /// `DataForbid`, and as [`KeyStore`] says.
+    /// `DataForbid`, and as [`KeyStore`](crate::KeyStore) says.
     pub fn change_rules(&self, request: ChangeRules) -> Result<Rules, Error> {
         self.store.change_rules(&self.by, &request, self.expected)
     }
@@ -283,7 +283,7 @@ impl AdminKeys {
     /// Supersedes every token of the store that was issued before `to`, which is at most now.
     ///
     /// # Errors
-    /// `Invalid` for a moment in the future, and as [`KeyStore`] says.
+    /// `Invalid` for a moment in the future, and as [`KeyStore`](crate::KeyStore) says.
     pub fn invalidate_tokens_issued_before(&self, to: Timestamp) -> Result<Rules, Error> {
         self.store.invalidate_tokens_issued_before(&self.by, to, self.expected)
     }
@@ -298,7 +298,7 @@ impl AdminKeys {
     ///
     /// # Errors
     /// `PepperInUse` with the live tokens and some of their keys; `Pepper` for the pepper of new
-    /// tokens, and for a number that the database doesn't know; and as [`KeyStore`] says.
+    /// tokens, and for a number that the database doesn't know; and as [`KeyStore`](crate::KeyStore) says.
     pub fn retire_pepper(&self, number: u16, if_in_use: IfInUse) -> Result<RetiredPepper, Error> {
         self.store.retire_pepper(&self.by, number, if_in_use, self.expected)
     }
@@ -309,7 +309,7 @@ impl AdminKeys {
     /// next call reports the error.
     ///
     /// # Errors
-    /// As [`KeyStore`] says.
+    /// As [`KeyStore`](crate::KeyStore) says.
     pub fn prune_events(&self, before: Timestamp) -> Result<u64, Error> {
         self.store.prune_events(&self.by, before)
     }
@@ -318,7 +318,7 @@ impl AdminKeys {
     /// newest event.
     ///
     /// # Errors
-    /// As [`KeyStore`] says.
+    /// As [`KeyStore`](crate::KeyStore) says.
     pub fn wait_for_event(&self, after: u64, timeout: Duration) -> Result<u64, Error> {
         self.store.wait_for_event(after, timeout)
     }

@@ -60,7 +60,7 @@ impl DelegatedKeys {
     /// defaults to that of the acting token, and its expiry to that of the acting key.
     ///
     /// # Errors
-    /// As [`KeyStore::create_key`].
+    /// As [`KeyStore::create_key`](crate::KeyStore::create_key).
     pub fn create(&self, request: CreateKey) -> Result<Issued, Error> {
         self.store.create_key(&self.by, &self.own_id()?, &request)
     }

@@ -94,7 +94,7 @@ impl OwnerKeys {
     /// Creates a key of the owner.
     ///
     /// # Errors
-    /// As [`KeyStore::create_key`].
+    /// As [`KeyStore::create_key`](crate::KeyStore::create_key).
     pub fn create(&self, request: CreateKey) -> Result<Issued, Error> {
         self.store.create_key(&self.by, &self.own_id()?, &request)
     }
@@ -104,7 +104,7 @@ impl OwnerKeys {
     ///
     /// # Errors
     /// `State` if it is revoked or has no quota; `Forbidden` if an administrator set the
-    /// quota, and as [`KeyStore`] says.
+    /// quota, and as [`KeyStore`](crate::KeyStore) says.
     pub fn refill_quota(&self, id: KeyId) -> Result<Key, Error> {
         self.act(id, &KeyAction::RefillQuota)
     }
@@ -147,7 +147,7 @@ impl OwnerKeys {
     /// Returns the owner.
     ///
     /// # Errors
-    /// `NotFound`, and as [`KeyStore`] says.
+    /// `NotFound`, and as [`KeyStore`](crate::KeyStore) says.
     pub fn owner(&self) -> Result<Owner, Error> {
         self.store.owner(&self.by, &self.own_id()?)
     }
@@ -155,7 +155,7 @@ impl OwnerKeys {
     /// Revokes all keys at once. Creates a replacement if one is given.
     ///
     /// # Errors
-    /// As [`KeyStore::revoke_all`].
+    /// As [`KeyStore::revoke_all`](crate::KeyStore::revoke_all).
     pub fn revoke_all(&self, replacement: Option<CreateKey>) -> Result<RevokedAll, Error> {
         let owner = self.own_id()?;
         self.store.revoke_all(&self.by, &owner, replacement.as_ref(), self.expected)
