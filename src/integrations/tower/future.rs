@@ -1,7 +1,6 @@
 //! The answer of a service behind the layer, or that to a rejected request.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::admission::{Admitted, Waiting};
-use super::rejection::Rejection;
+use super::body::MakeBody;
 use super::settings::Settings;
 use crate::key::RateStatus;
 
@@ -19,25 +18,26 @@ pin_project! {
     /// The future of [`KeyService`](super::KeyService). Dropped while its request waits for the lease
     /// of a quota, it has taken nothing.
     #[must_use = "futures do nothing unless polled"]
-    pub struct KeyFuture<S, B, R>
+    pub struct KeyFuture<S, B, R, M>
     where
         S: Service<Request<B>>,
     {
         // Apart, since a request seldom waits.
-        waiting: Option<Box<Waits<S, B>>>,
+        waiting: Option<Box<Waits<S, B, M>>>,
         #[pin]
         response: Option<ResponseFuture<S::Future, R>>,
     }
 }
 
 /// A request that waits, and the service that is ready for it.
-struct Waits<S, B> {
+struct Waits<S, B, M> {
     request: Waiting<B>,
     service: S,
     settings: Arc<Settings>,
+    bodies: M,
 }
 
-impl<S, B, R> KeyFuture<S, B, R>
+impl<S, B, R, M> KeyFuture<S, B, R, M>
 where
     S: Service<Request<B>>,
 {
@@ -56,20 +56,25 @@ where
     }
 
     /// Waits, and passes the request on to this service, which is ready.
-    pub(super) fn waiting(service: S, request: Waiting<B>, settings: &Arc<Settings>) -> Self {
-        let waits = Waits { request, service, settings: Arc::clone(settings) };
+    pub(super) fn waiting(
+        service: S,
+        request: Waiting<B>,
+        settings: &Arc<Settings>,
+        bodies: M,
+    ) -> Self {
+        let waits = Waits { request, service, settings: Arc::clone(settings), bodies };
         Self { waiting: Some(Box::new(waits)), response: None }
     }
 
-    pub(super) fn rejected(rejection: Rejection) -> Self {
-        Self { waiting: None, response: Some(ResponseFuture::rejected(rejection)) }
+    pub(super) fn rejected(response: Response<R>) -> Self {
+        Self { waiting: None, response: Some(ResponseFuture::rejected(response)) }
     }
 }
 
-impl<S, B, R> Future for KeyFuture<S, B, R>
+impl<S, B, R, M> Future for KeyFuture<S, B, R, M>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    R: From<String>,
+    M: MakeBody<R>,
 {
     type Output = Result<Response<R>, S::Error>;
 
@@ -79,7 +84,7 @@ where
             let admitted = ready!(waiting.request.poll(&waiting.settings, context));
             let passed = match admitted {
                 Ok(admitted) => Self::passing(&mut waiting.service, admitted, &waiting.settings),
-                Err(rejection) => Self::rejected(rejection),
+                Err(rejection) => Self::rejected(rejection.answer(&waiting.bodies)),
             };
             this.response.set(passed.response);
             *this.waiting = None;
@@ -89,7 +94,7 @@ where
     }
 }
 
-impl<S, B, R> fmt::Debug for KeyFuture<S, B, R>
+impl<S, B, R, M> fmt::Debug for KeyFuture<S, B, R, M>
 where
     S: Service<Request<B>>,
 {
@@ -104,41 +109,39 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, R> {
         #[pin]
-        state: State<F>,
-        body: PhantomData<fn() -> R>,
+        state: State<F, R>,
     }
 }
 
 pin_project! {
     #[derive(Debug)]
     #[project = Projected]
-    enum State<F> {
+    enum State<F, R> {
         Passing { #[pin] inner: F, rate: Option<(RateStatus, Arc<Settings>)> },
-        Rejected { rejection: Option<Rejection> },
+        // Boxed, since it is rare, and a response is large.
+        Rejected { response: Option<Box<Response<R>>> },
     }
 }
 
 impl<F, R> ResponseFuture<F, R> {
     pub(super) fn passing(inner: F) -> Self {
-        Self { state: State::Passing { inner, rate: None }, body: PhantomData }
+        Self { state: State::Passing { inner, rate: None } }
     }
 
     /// Passes the request on, and adds what is left of a rate to the answer.
     pub(super) fn with_rate(inner: F, rate: RateStatus, settings: Arc<Settings>) -> Self {
-        let state = State::Passing { inner, rate: Some((rate, settings)) };
-        Self { state, body: PhantomData }
+        Self { state: State::Passing { inner, rate: Some((rate, settings)) } }
     }
 
-    pub(super) fn rejected(rejection: Rejection) -> Self {
-        let state = State::Rejected { rejection: Some(rejection) };
-        Self { state, body: PhantomData }
+    #[cold]
+    pub(super) fn rejected(response: Response<R>) -> Self {
+        Self { state: State::Rejected { response: Some(Box::new(response)) } }
     }
 }
 
 impl<F, R, E> Future for ResponseFuture<F, R>
 where
     F: Future<Output = Result<Response<R>, E>>,
-    R: From<String>,
 {
     type Output = Result<Response<R>, E>;
 
@@ -152,9 +155,9 @@ where
                 Poll::Ready(answer)
             }
             // A future that is polled again after its end has no answer left.
-            Projected::Rejected { rejection } => rejection
-                .take()
-                .map_or(Poll::Pending, |rejection| Poll::Ready(Ok(rejection.into_response()))),
+            Projected::Rejected { response } => {
+                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(*response)))
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::authenticated::{Anonymous, Authenticated};
+use super::body::{MakeBody, TextBody};
 use super::future::ResponseFuture;
 use super::rejection::Rejection;
 use super::settings::Settings;
@@ -19,8 +20,9 @@ use crate::permission::PermissionSet;
 /// of another store, it rejects every request.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Guard {
+pub struct Guard<M = TextBody> {
     inner: Arc<Inner>,
+    bodies: M,
 }
 
 #[derive(Debug)]
@@ -37,19 +39,20 @@ enum Rule {
     ReadOnly(PermissionSet),
 }
 
-impl Guard {
+impl<M> Guard<M> {
     pub(super) fn permissions(
         settings: Arc<Settings>,
         needed: PermissionSet,
         names: String,
+        bodies: M,
     ) -> Self {
         let rule = Rule::Permissions(needed, names.into());
-        Self { inner: Arc::new(Inner { settings, rule }) }
+        Self { inner: Arc::new(Inner { settings, rule }), bodies }
     }
 
-    pub(super) fn read_only(settings: Arc<Settings>) -> Self {
+    pub(super) fn read_only(settings: Arc<Settings>, bodies: M) -> Self {
         let rule = Rule::ReadOnly(settings.verifier.catalogue().read_only());
-        Self { inner: Arc::new(Inner { settings, rule }) }
+        Self { inner: Arc::new(Inner { settings, rule }), bodies }
     }
 }
 
@@ -96,25 +99,25 @@ fn reads(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-impl<S> Layer<S> for Guard {
-    type Service = GuardService<S>;
+impl<S, M: Clone> Layer<S> for Guard<M> {
+    type Service = GuardService<S, M>;
 
-    fn layer(&self, inner: S) -> GuardService<S> {
+    fn layer(&self, inner: S) -> GuardService<S, M> {
         GuardService { inner, guard: self.clone() }
     }
 }
 
 /// A service behind a [`Guard`].
 #[derive(Clone, Debug)]
-pub struct GuardService<S> {
+pub struct GuardService<S, M = TextBody> {
     inner: S,
-    guard: Guard,
+    guard: Guard<M>,
 }
 
-impl<S, B, R> Service<Request<B>> for GuardService<S>
+impl<S, B, R, M> Service<Request<B>> for GuardService<S, M>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    R: From<String>,
+    M: MakeBody<R>,
 {
     type Response = Response<R>;
     type Error = S::Error;
@@ -127,7 +130,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.guard.inner.check(request.method(), request.extensions()) {
             Ok(()) => ResponseFuture::passing(self.inner.call(request)),
-            Err(rejection) => ResponseFuture::rejected(rejection),
+            Err(rejection) => ResponseFuture::rejected(rejection.answer(&self.guard.bodies)),
         }
     }
 }

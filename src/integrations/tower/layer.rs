@@ -9,6 +9,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::admission::{Admission, admit};
+use super::body::{BodyFn, EmptyBody, MakeBody, TextBody};
 use super::future::KeyFuture;
 use super::guard::Guard;
 use super::session::Session;
@@ -41,14 +42,62 @@ use crate::store::Verifier;
 /// Each guard keeps the settings of the moment at which it is made: set everything first.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct KeyLayer {
+pub struct KeyLayer<M = TextBody> {
     settings: Arc<Settings>,
+    bodies: M,
 }
 
 impl KeyLayer {
     /// Makes a layer that verifies tokens with this verifier.
     pub fn new(verifier: Verifier) -> Self {
-        Self { settings: Arc::new(Settings::new(verifier)) }
+        Self { settings: Arc::new(Settings::new(verifier)), bodies: TextBody }
+    }
+}
+
+impl<M> KeyLayer<M> {
+    /// Makes the bodies of the layer's own answers with this function, for a service whose bodies
+    /// can't be made of a text. Guards that are made later do as well.
+    ///
+    /// ```
+    /// # use keyhasp::{KeyLayer, Verifier};
+    /// # fn f(verifier: Verifier) {
+    /// use http_body_util::{BodyExt, Full, combinators::BoxBody};
+    /// # use std::convert::Infallible;
+    ///
+    /// let keys = KeyLayer::new(verifier).body_with(|text| Full::from(text).boxed());
+    /// # type Body = BoxBody<axum::body::Bytes, Infallible>;
+    /// # let _: fn(&str) -> Body = |_| Full::from("").boxed();
+    /// # let _ = keys;
+    /// # }
+    /// ```
+    ///
+    /// Some layers have a body of their own that no other code can make, such as tower-http's for
+    /// compression and for a limit. One line makes of it a body that the service knows:
+    ///
+    /// ```
+    /// # use keyhasp::{KeyLayer, Verifier};
+    /// # fn f(verifier: Verifier) -> axum::Router {
+    /// use axum::body::Body;
+    /// use http::Response;
+    /// use tower_http::{compression::CompressionLayer, limit::RequestBodyLimitLayer};
+    ///
+    /// let layers = tower::ServiceBuilder::new()
+    ///     .layer(KeyLayer::new(verifier))
+    ///     .map_response(|answer: Response<_>| answer.map(Body::new))
+    ///     .layer(CompressionLayer::new())
+    ///     .layer(RequestBodyLimitLayer::new(1_000_000));
+    /// # axum::Router::new().layer(layers)
+    /// # }
+    /// ```
+    pub fn body_with<F>(self, make: F) -> KeyLayer<BodyFn<F>> {
+        KeyLayer { settings: self.settings, bodies: BodyFn(make) }
+    }
+
+    /// Leaves the bodies of the layer's own answers empty, for a service whose bodies have a default
+    /// and can't be made of a text: status and headers are the answer. Guards that are made later do
+    /// as well.
+    pub fn empty_body(self) -> KeyLayer<EmptyBody> {
+        KeyLayer { settings: self.settings, bodies: EmptyBody }
     }
 
     /// Sets the places where the layer looks for a token. Defaults to [`Credentials::bearer`].
@@ -128,7 +177,10 @@ impl KeyLayer {
     pub fn require<'a>(
         &self,
         permissions: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Guard, Invalid> {
+    ) -> Result<Guard<M>, Invalid>
+    where
+        M: Clone,
+    {
         let catalogue = self.settings.verifier.catalogue();
         let names: Vec<&str> = permissions.into_iter().collect();
         let resolve = |name: &&str| {
@@ -136,14 +188,22 @@ impl KeyLayer {
             catalogue.permission(name).ok_or_else(|| Invalid::new("permission", unknown()))
         };
         let needed = names.iter().map(resolve).collect::<Result<PermissionSet, _>>()?;
-        Ok(Guard::permissions(Arc::clone(&self.settings), needed, names.join(" ")))
+        Ok(Guard::permissions(
+            Arc::clone(&self.settings),
+            needed,
+            names.join(" "),
+            self.bodies.clone(),
+        ))
     }
 
     /// Makes a guard that lets callers who may only read use `GET`, `HEAD` and `OPTIONS` alone. The
     /// catalogue marks all permissions of such a caller as read-only. Anonymous requests, where the
     /// layer allows them, may read too.
-    pub fn read_only_reads(&self) -> Guard {
-        Guard::read_only(Arc::clone(&self.settings))
+    pub fn read_only_reads(&self) -> Guard<M>
+    where
+        M: Clone,
+    {
+        Guard::read_only(Arc::clone(&self.settings), self.bodies.clone())
     }
 
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -152,29 +212,30 @@ impl KeyLayer {
     }
 }
 
-impl<S> Layer<S> for KeyLayer {
-    type Service = KeyService<S>;
+impl<S, M: Clone> Layer<S> for KeyLayer<M> {
+    type Service = KeyService<S, M>;
 
-    fn layer(&self, inner: S) -> KeyService<S> {
-        KeyService { inner, settings: Arc::clone(&self.settings) }
+    fn layer(&self, inner: S) -> KeyService<S, M> {
+        KeyService { inner, settings: Arc::clone(&self.settings), bodies: self.bodies.clone() }
     }
 }
 
 /// A service behind a [`KeyLayer`].
 #[derive(Clone, Debug)]
-pub struct KeyService<S> {
+pub struct KeyService<S, M = TextBody> {
     inner: S,
     settings: Arc<Settings>,
+    bodies: M,
 }
 
-impl<S, B, R> Service<Request<B>> for KeyService<S>
+impl<S, B, R, M> Service<Request<B>> for KeyService<S, M>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
-    R: From<String>,
+    M: MakeBody<R> + Clone,
 {
     type Response = Response<R>;
     type Error = S::Error;
-    type Future = KeyFuture<S, B, R>;
+    type Future = KeyFuture<S, B, R, M>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -190,9 +251,9 @@ where
                 // The one that was polled is ready. Its clone needn't be.
                 let next = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, next);
-                KeyFuture::waiting(ready, request, &self.settings)
+                KeyFuture::waiting(ready, request, &self.settings, self.bodies.clone())
             }
-            Err(rejection) => KeyFuture::rejected(rejection),
+            Err(rejection) => KeyFuture::rejected(rejection.answer(&self.bodies)),
         }
     }
 }

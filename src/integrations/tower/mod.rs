@@ -32,6 +32,7 @@
 
 mod admission;
 mod authenticated;
+mod body;
 mod future;
 mod guard;
 mod layer;
@@ -40,6 +41,7 @@ mod session;
 mod settings;
 
 pub use authenticated::Authenticated;
+pub use body::{BodyFn, EmptyBody, MakeBody, TextBody};
 pub use future::{KeyFuture, ResponseFuture};
 pub use guard::{Guard, GuardService};
 pub use layer::{KeyLayer, KeyService};

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 mod addresses;
+mod bodies;
 mod callers;
 mod catalogues;
 mod credentials;
