@@ -6,12 +6,18 @@
 //! for an API without a shape of its own. [`PeerAddress`] finds the address that a request comes
 //! from. [`RateHeaders`] show a client what is left of its rate.
 
+mod caching;
+mod challenge;
 mod credentials;
 mod error_response;
 mod forwarding;
 mod peer;
 mod rate_headers;
+mod source;
+mod text;
 
+pub use caching::no_store;
+pub(in crate::integrations) use caching::vary;
 pub use credentials::{Credentials, Presented};
 pub use error_response::{AuthError, ErrorResponse};
 pub use peer::PeerAddress;

@@ -48,9 +48,10 @@ where
         settings: &Arc<Settings>,
     ) -> Self {
         let inner = service.call(request);
-        let response = match rate {
-            None => ResponseFuture::passing(inner),
-            Some(rate) => ResponseFuture::with_rate(inner, rate, Arc::clone(settings)),
+        let response = if rate.is_some() || settings.marks_answers() {
+            ResponseFuture::marked(inner, rate, Arc::clone(settings))
+        } else {
+            ResponseFuture::passing(inner)
         };
         Self { waiting: None, response: Some(response) }
     }
@@ -117,7 +118,7 @@ pin_project! {
     #[derive(Debug)]
     #[project = Projected]
     enum State<F, R> {
-        Passing { #[pin] inner: F, rate: Option<(RateStatus, Arc<Settings>)> },
+        Passing { #[pin] inner: F, marks: Option<(Option<RateStatus>, Arc<Settings>)> },
         // Boxed, since it is rare, and a response is large.
         Rejected { response: Option<Box<Response<R>>> },
     }
@@ -125,12 +126,12 @@ pin_project! {
 
 impl<F, R> ResponseFuture<F, R> {
     pub(super) fn passing(inner: F) -> Self {
-        Self { state: State::Passing { inner, rate: None } }
+        Self { state: State::Passing { inner, marks: None } }
     }
 
-    /// Passes the request on, and adds what is left of a rate to the answer.
-    pub(super) fn with_rate(inner: F, rate: RateStatus, settings: Arc<Settings>) -> Self {
-        Self { state: State::Passing { inner, rate: Some((rate, settings)) } }
+    /// Passes the request on, and adds the layer's headers to the answer.
+    pub(super) fn marked(inner: F, rate: Option<RateStatus>, settings: Arc<Settings>) -> Self {
+        Self { state: State::Passing { inner, marks: Some((rate, settings)) } }
     }
 
     #[cold]
@@ -147,10 +148,10 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            Projected::Passing { inner, rate } => {
+            Projected::Passing { inner, marks } => {
                 let mut answer = ready!(inner.poll(context));
-                if let (Ok(response), Some((rate, settings))) = (&mut answer, rate) {
-                    settings.rate_headers.add(rate, response.headers_mut());
+                if let (Ok(response), Some((rate, settings))) = (&mut answer, marks) {
+                    settings.mark(rate.as_ref(), response.headers_mut());
                 }
                 Poll::Ready(answer)
             }

@@ -36,9 +36,11 @@ mod body;
 mod future;
 mod guard;
 mod layer;
+mod rejected;
 mod rejection;
 mod session;
 mod settings;
+mod span;
 
 pub use authenticated::Authenticated;
 pub use body::{BodyFn, EmptyBody, MakeBody, TextBody};

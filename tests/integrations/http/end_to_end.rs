@@ -100,7 +100,7 @@ fn a_dear_request_costs_more() {
         "/write" => 5,
         _ => 1,
     };
-    let site = site(&world, |layer| layer.cost(by_path));
+    let site = site(&world, |layer| layer.cost_by(by_path));
     let policy = "\"default\";q=4;w=1";
     let too_dear = with_token(&site, "/write", &token);
     is_told(&too_dear, 429, policy, "\"default\";r=4;t=0");

@@ -107,7 +107,7 @@ fn each_refusal_has_its_answer() {
             403 => ("Forbidden", None),
             _ => ("Too Many Requests", None),
         };
-        let challenges = error.map(|error| format!("Bearer error=\"{error}\""));
+        let challenges = error.map(|error| format!("Bearer realm=\"api\", error=\"{error}\""));
         let challenges: Vec<&str> = challenges.iter().map(String::as_str).collect();
         let off = stage.site(|layer| layer.rate_headers(RateHeaders::off()));
         let telling = stage.site(|layer| layer.disclose_reason().rate_headers(RateHeaders::off()));
@@ -168,7 +168,7 @@ fn a_request_costs_what_the_service_says() {
     let by_method = |parts: &http::request::Parts| {
         if parts.method == http::Method::GET { 0 } else { 5 }
     };
-    let site = stage.site(|layer| layer.cost(by_method));
+    let site = stage.site(|layer| layer.cost_by(by_method));
     let heard = stage.heard(&site, get());
     assert!(heard.contains("cost: 0"), "{heard}");
     let heard = stage.heard(&site, request(http::Method::POST, "/", &[]));
