@@ -20,6 +20,10 @@ use crate::store::{Unavailable, VerifyError};
 const RETRY_SECONDS: u64 = 1;
 /// The one sentence for every token that isn't accepted.
 const NOT_ACCEPTED: &str = "The API key is not accepted.";
+/// The type of a problem that its status describes already.
+const NO_TYPE: &str = "about:blank";
+const COST_ABOVE_BURST: &str =
+    "https://docs.rs/keyhasp/latest/keyhasp/integrations/http/index.html#cost-above-burst";
 const JSON: &str = "application/json";
 const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -66,11 +70,19 @@ struct Answer {
     detail: &'static str,
     /// Replaces `detail` where the service discloses reasons.
     disclosed: Option<&'static str>,
+    /// The type of the problem, by RFC 9457.
+    problem: &'static str,
 }
 
 impl Answer {
     fn to(error: &AuthError<'_>, unavailable: StatusCode) -> Self {
-        let of = |status, error, detail| Self { status, error, detail, disclosed: None };
+        let of = |status, error, detail| Self {
+            status,
+            error,
+            detail,
+            disclosed: None,
+            problem: NO_TYPE,
+        };
         let (bad, unauthorized) = (StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED);
         let (forbidden, failed) = (StatusCode::FORBIDDEN, StatusCode::INTERNAL_SERVER_ERROR);
         let scope = Some("insufficient_scope");
@@ -111,6 +123,7 @@ impl Answer {
             error: None,
             detail,
             disclosed: None,
+            problem: NO_TYPE,
         };
         let (unauthorized, forbidden) = (StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN);
         let (status, disclosed) = match reason {
@@ -134,14 +147,19 @@ impl Answer {
                 return limit("Too many requests with this API key. Try again later.");
             }
             RejectReason::RateLimited(_) => {
-                return limit("This request is more than this API key may do at once.");
+                // Waiting never helps, so it is no 429, upon which clients try again.
+                return Self {
+                    status: forbidden,
+                    problem: COST_ABOVE_BURST,
+                    ..limit("This request is more than this API key may do at once.")
+                };
             }
             RejectReason::QuotaExhausted { .. } => {
                 return limit("The quota of this API key is used up.");
             }
         };
         let error = (status == unauthorized).then_some("invalid_token");
-        Self { status, error, detail: NOT_ACCEPTED, disclosed: Some(disclosed) }
+        Self { status, error, detail: NOT_ACCEPTED, disclosed: Some(disclosed), problem: NO_TYPE }
     }
 }
 
@@ -248,6 +266,13 @@ impl<'a> ErrorResponse<'a> {
         self.answer().error
     }
 
+    /// Returns the type of the problem by RFC 9457. It is `about:blank`, except for a request that
+    /// [costs more than a burst](crate::integrations::http#cost-above-burst).
+    #[must_use]
+    pub fn problem_type(&self) -> &'static str {
+        self.answer().problem
+    }
+
     /// Returns the permissions that are needed, with spaces between.
     #[must_use]
     pub fn scope(&self) -> Option<&'a str> {
@@ -324,7 +349,7 @@ impl<'a> ErrorResponse<'a> {
     pub fn problem(&self) -> Response<String> {
         let status = self.status();
         let mut body = json!({
-            "type": "about:blank",
+            "type": self.problem_type(),
             "title": status.canonical_reason().unwrap_or_default(),
             "status": status.as_u16(),
             "detail": self.detail(),

@@ -5,6 +5,11 @@
 //! query or a body. [`ErrorResponse`] has status and headers by RFC 6750, and a body by RFC 9457
 //! for an API without a shape of its own. [`PeerAddress`] finds the address that a request comes
 //! from. [`RateHeaders`] show a client what is left of its rate.
+//!
+//! # Cost above burst
+//!
+//! The type of the problem with a request that costs more uses than the key's rate ever has at once,
+//! answered with 403. Waiting doesn't help. A smaller request does, or a key with a greater burst.
 
 mod caching;
 mod challenge;

@@ -5,6 +5,7 @@ use http::request::Parts;
 use super::authenticated::Authenticated;
 use crate::id::{KeyId, OwnerId};
 use crate::integrations::http::AuthError;
+use crate::verified_key::VerifiedKey;
 
 /// A request that doesn't pass: the error, and what is known of the request and its caller.
 pub(super) struct Rejected<'a> {
@@ -27,7 +28,7 @@ impl<'a> Rejected<'a> {
         caller: &'a Authenticated,
         request: Option<&'a Parts>,
     ) -> Self {
-        let key = caller.verified_key().map(|verified| verified.key_id());
+        let key = caller.verified_key().map(VerifiedKey::key_id);
         Self { error, request, key, owner: Some(caller.owner()) }
     }
 }

@@ -109,6 +109,18 @@ impl Settings {
         vary(self.credentials.named(), headers);
     }
 
+    /// Adds to an answer which limit rejected the request.
+    fn mark_limit(&self, reason: &RejectReason, headers: &mut HeaderMap) {
+        match reason {
+            RejectReason::RateLimited(limited) => self.rate_headers.add_rejected(limited, headers),
+            RejectReason::QuotaExhausted { refilled_at } => {
+                let now = self.clock.now();
+                self.rate_headers.add_exhausted(refilled_at.map(|at| at.since(now)), headers);
+            }
+            _ => {}
+        }
+    }
+
     /// Makes the answer to a rejected request.
     #[cold]
     pub(super) fn reject(&self, rejected: &Rejected<'_>) -> Rejection {
@@ -128,9 +140,8 @@ impl Settings {
         self.on_rejected.iter().for_each(|hook| hook(&response));
         let hook = self.error_response.as_ref();
         let mut answer = hook.map_or_else(|| response.problem(), |hook| hook(&response));
-        if let AuthError::Verify(VerifyError::Rejected(RejectReason::RateLimited(limited))) = &error
-        {
-            self.rate_headers.add_rejected(limited, answer.headers_mut());
+        if let AuthError::Verify(VerifyError::Rejected(reason)) = &error {
+            self.mark_limit(reason, answer.headers_mut());
         }
         // A shape of the service's own may have made the answer by itself.
         answer.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

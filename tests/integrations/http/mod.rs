@@ -28,7 +28,7 @@ mod sensitive;
 pub(crate) mod sensorbucket;
 mod service;
 mod shapes;
-mod site;
+pub(crate) mod site;
 mod spans;
 #[cfg(all(feature = "recoverable", feature = "sqlite", feature = "testing", feature = "tokio"))]
 mod thieves;
