@@ -77,8 +77,7 @@ fn the_current_span_says_who_asked() {
                 tracing::info_span!("request", keyhasp.key.id = Empty, keyhasp.owner.id = Empty);
             request.in_scope(|| with_token(site, "/", token));
         });
-        let values = std::mem::take(&mut *span.values.lock().unwrap());
-        values
+        std::mem::take(&mut *span.values.lock().unwrap())
     };
     let (reads_id, blocked_id) = (reads.key.id, blocked.key.id);
     let both = [format!("keyhasp.key.id={reads_id}"), "keyhasp.owner.id=reads".to_owned()];
