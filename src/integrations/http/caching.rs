@@ -1,4 +1,4 @@
-//! What caches between a service and its clients may keep.
+//! Fields for the caches between a service and its clients.
 
 use http::header::{CACHE_CONTROL, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};

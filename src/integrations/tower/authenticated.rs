@@ -56,6 +56,16 @@ impl Authenticated {
         std::ptr::eq(self.settings.verifier.catalogue(), settings.verifier.catalogue())
     }
 
+    /// Rejects this caller, whom the layer has let in.
+    pub(super) fn rejected<'a>(
+        &'a self,
+        error: AuthError<'a>,
+        request: Option<&'a Parts>,
+    ) -> Rejected<'a> {
+        let key = self.verified_key().map(VerifiedKey::key_id);
+        Rejected { error, request, key, owner: Some(self.owner()) }
+    }
+
     /// Returns whether this caller's key was verified by this very token in this very store, so that
     /// a layer further in need not verify it again. The address is that by which the layer further in
     /// would judge the key; `None` if it has no rule on addresses.
@@ -188,6 +198,6 @@ impl Authenticated {
         let name = self.settings.verifier.catalogue().name(permission);
         let error =
             name.map_or(AuthError::OtherCatalogue, |name| AuthError::Permission(name.as_str()));
-        Err(self.settings.reject(&Rejected::caller(error, self, None)))
+        Err(self.settings.reject(&self.rejected(error, None)))
     }
 }

@@ -71,7 +71,7 @@ impl Inner {
         }
         let Some(error) = self.rule.check(request, caller) else { return Ok(()) };
         Err(self.settings.reject(&match caller {
-            Some(caller) => Rejected::caller(error, caller, Some(request)),
+            Some(caller) => caller.rejected(error, Some(request)),
             None => Rejected::of(error, request),
         }))
     }

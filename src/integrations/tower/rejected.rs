@@ -2,10 +2,8 @@
 
 use http::request::Parts;
 
-use super::authenticated::Authenticated;
 use crate::id::{KeyId, OwnerId};
 use crate::integrations::http::AuthError;
-use crate::verified_key::VerifiedKey;
 
 /// A request that doesn't pass: the error, and what is known of the request and its caller.
 pub(super) struct Rejected<'a> {
@@ -20,15 +18,5 @@ impl<'a> Rejected<'a> {
     /// Rejects a request whose caller isn't known.
     pub(super) fn of(error: AuthError<'a>, request: &'a Parts) -> Self {
         Self { error, request: Some(request), key: None, owner: None }
-    }
-
-    /// Rejects a caller whom the layer has let in.
-    pub(super) fn caller(
-        error: AuthError<'a>,
-        caller: &'a Authenticated,
-        request: Option<&'a Parts>,
-    ) -> Self {
-        let key = caller.verified_key().map(VerifiedKey::key_id);
-        Self { error, request, key, owner: Some(caller.owner()) }
     }
 }

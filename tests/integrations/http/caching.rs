@@ -1,4 +1,4 @@
-//! What a cache between the service and its clients hears.
+//! The fields of an answer that caches between the service and its clients read.
 
 use axum::Router;
 use axum::routing::get;

@@ -164,7 +164,7 @@ fn one_permission_of_several_will_do() {
         }
     }
     assert_eq!(fetch(&site, "/", &[]).status, StatusCode::UNAUTHORIZED);
-    // None of none would let nobody pass: a slip of the service.
+    // One of none would reject every caller: a slip of the service.
     assert_eq!(keys.require_any([]).unwrap_err().field(), "permission");
     assert!(keys.require_any(["links:read", "links:delete"]).is_err());
 }
