@@ -64,12 +64,10 @@ impl<M> KeyLayer<M> {
     /// ```
     /// # use keyhasp::{KeyLayer, Verifier};
     /// # fn f(verifier: Verifier) {
-    /// use http_body_util::{BodyExt, Full, combinators::BoxBody};
-    /// # use std::convert::Infallible;
+    /// use axum::body::Bytes;
+    /// use http_body_util::{BodyExt, Full};
     ///
-    /// let keys = KeyLayer::new(verifier).body_with(|text| Full::from(text).boxed());
-    /// # type Body = BoxBody<axum::body::Bytes, Infallible>;
-    /// # let _: fn(&str) -> Body = |_| Full::from("").boxed();
+    /// let keys = KeyLayer::new(verifier).body_with(|text| Full::<Bytes>::from(text).boxed());
     /// # let _ = keys;
     /// # }
     /// ```
