@@ -90,7 +90,7 @@ impl<M> KeyLayer<M> {
     /// # axum::Router::new().layer(layers)
     /// # }
     /// ```
-    pub fn body_with<F>(self, make: F) -> KeyLayer<BodyFn<F>> {
+    pub fn body_with<B, F: Fn(String) -> B>(self, make: F) -> KeyLayer<BodyFn<F>> {
         KeyLayer { settings: self.settings, bodies: BodyFn(make) }
     }
 
