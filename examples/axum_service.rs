@@ -2,53 +2,73 @@
 //! that flushes.
 //!
 //! `cargo run --all-features --example axum_service -- --listen 127.0.0.1:3000 --db keys.db` prints
-//! its URL. On a new database it also prints the token that `POST /admin/keys` needs. The body of
-//! that request is such as `{"owner":"linden","access":["links:*"],"name":"website"}`.
+//! its URL. On a new database it also prints the token that `POST /admin/keys` needs, and keeps it
+//! in `keys.db.admin-token`. The body of that request is such as
+//! `{"owner":"linden","access":["links:*"],"name":"website"}`. `-- --help` says the rest.
+
+#[path = "shared/mod.rs"]
+pub(crate) mod shared;
 
 use std::{io::Write, process::ExitCode, sync::Arc};
 
 use axum::extract::{Json, State, rejection::JsonRejection};
-use axum::routing::{get, post};
+use axum::middleware::map_response;
+use axum::routing::{MethodRouter, get, post};
 use axum::{Router, http::StatusCode};
-use keyhasp::backend::Opened;
-use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::integrations::tokio::blocking;
 use keyhasp::{Access, AdminKeys, AsyncKeys, Authenticated, Catalogue, CreateKey, CreateOwner};
 use keyhasp::{Error, KeyLayer, KeyStore, OwnerId, Prefix, Store, Verifier};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, signal};
+use shared::{Arguments, Door, Outcome, Place, unstored};
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+const HELP: &str = "\
+Serves routes that need an API key, and one that issues keys. The first line of output is JSON.
 
-/// Opens the database. A real service also gives the store a pepper, and keeps it apart from the
-/// database.
-pub(crate) fn open(db: &str) -> Outcome<Arc<dyn KeyStore>> {
+  --listen ADDRESS    where to listen; 127.0.0.1 and a free port if not given
+  --db FILE           the database, with the pepper beside it in FILE.pepper; a temporary one if not given
+  --new-admin-token   makes a new token for POST /admin/keys in place of those before, prints it,
+                      keeps it in FILE.admin-token, and ends; the service must not run
+  --help              prints this, and ends
+
+A signal to stop ends it within 10 seconds.
+";
+/// The owner of the administrator's keys.
+const SERVICE: &str = "service";
+/// The file beside the database that keeps the administrator's token.
+const ADMIN_TOKEN: &str = "admin-token";
+
+/// Opens the database, with a pepper of its own.
+pub(crate) fn open(place: &Place) -> Outcome<Arc<dyn KeyStore>> {
     let catalogue = Catalogue::builder().read("links:read").write("links:write");
     let catalogue = catalogue.write("keys:issue").build()?;
-    let (database, opened) = Sqlite::open_or_create(db, SqliteOptions::exclusive())?;
-    if opened == Opened::Created {
-        let note = "is new: if there was a database before, see whether its volume is mounted";
-        let _ = writeln!(std::io::stderr(), "{db} {note}");
-    }
-    let store = Store::builder(catalogue, [Prefix::new("acme")?]).on_health_change(|health| {
-        for problem in health.problems() {
-            let _ = writeln!(std::io::stderr(), "{problem}");
-        }
-    });
-    Ok(Arc::new(store.open(database)?))
+    place.open(Store::builder(catalogue, [Prefix::new("acme")?]))
 }
 
 /// Creates the first administrator's key on a new database, and returns its token. Returns `None`
 /// on an existing database.
 pub(crate) fn first_token(store: &Arc<dyn KeyStore>) -> Outcome<Option<String>> {
     let admin = AdminKeys::new(Arc::clone(store), "axum_service")?;
-    let key = CreateKey::new(Access::limited(["keys:issue"])?);
-    match admin.create_owner(&OwnerId::new("service")?, CreateOwner::with_key(key)) {
+    match admin.create_owner(&OwnerId::new(SERVICE)?, CreateOwner::with_key(issuing()?)) {
         Ok(created) => Ok(created.first_key.map(|issued| issued.token.expose().to_owned())),
         Err(Error::OwnerExists) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Creates a new administrator's key, for one that is lost, and revokes those before.
+pub(crate) fn new_token(store: &Arc<dyn KeyStore>) -> Outcome<String> {
+    if let Some(token) = first_token(store)? {
+        return Ok(token);
+    }
+    let admin = AdminKeys::new(Arc::clone(store), "axum_service")?;
+    let owner = OwnerId::new(SERVICE)?;
+    let revoked = admin.revoke_all(&owner, Some(issuing()?))?;
+    let issued = revoked.replacement.ok_or("the store made no new key")?;
+    Ok(issued.token.expose().to_owned())
+}
+
+fn issuing() -> Outcome<CreateKey> {
+    Ok(CreateKey::new(Access::limited(["keys:issue"])?))
 }
 
 /// Builds the routes. `/ping` needs no key. The routes above the layer need one, some of them with
@@ -57,10 +77,11 @@ pub(crate) fn routes(store: Arc<dyn KeyStore>) -> Outcome<Router> {
     let keys = KeyLayer::new(Verifier::new(Arc::clone(&store)));
     let writing = post(links).layer(keys.require(["links:write"])?);
     let links = get(links).layer(keys.require(["links:read"])?).merge(writing);
+    let issuing: MethodRouter<_> = post(issue_key).layer(map_response(unstored));
     Ok(Router::new()
         .route("/v1/ping", get(ping))
         .route("/v1/links", links)
-        .route("/admin/keys", post(issue_key).layer(keys.require(["keys:issue"])?))
+        .route("/admin/keys", issuing.layer(keys.require(["keys:issue"])?))
         .layer(keys)
         .route("/ping", get(ping))
         .with_state(store))
@@ -118,36 +139,34 @@ async fn issue_key(
     Ok((StatusCode::CREATED, Json(json!({"key": issued.key, "token": issued.token.expose()}))))
 }
 
-/// Waits for Ctrl-C, or on Unix also for a signal to terminate.
-async fn stop_signal() {
-    #[cfg(unix)]
-    if let Ok(mut terminate) = signal::unix::signal(signal::unix::SignalKind::terminate()) {
-        tokio::select! { _ = terminate.recv() => return, _ = signal::ctrl_c() => return }
-    }
-    let _ = signal::ctrl_c().await;
-}
-
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
-    }
+    shared::exit(run(Arguments::of_this_process()).await)
 }
 
-async fn run() -> Outcome<()> {
-    let option = |name| std::env::args().skip_while(|arg| arg != name).nth(1);
-    let directory = tempfile::tempdir()?;
-    let temporary = directory.path().join("keys.db").display().to_string();
-    let store = open(&option("--db").unwrap_or(temporary))?;
-    let listener = TcpListener::bind(option("--listen").unwrap_or("127.0.0.1:0".into())).await?;
-    let url = format!("http://{}", listener.local_addr()?);
-    writeln!(std::io::stdout(), "{}", json!({"url": url, "token": first_token(&store)?}))?;
-    let serving = axum::serve(listener, routes(Arc::clone(&store))?);
-    serving.with_graceful_shutdown(stop_signal()).await?;
-    // All requests are answered. Closing flushes, and returns what failed.
-    Ok(blocking(move || store.close()).await?)
+pub(crate) async fn run(mut arguments: Arguments) -> Outcome<()> {
+    if arguments.flag("--help") {
+        return Ok(write!(std::io::stdout(), "{HELP}")?);
+    }
+    let listen = arguments.option("--listen")?.unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    let database = arguments.option("--db")?;
+    let wants_token = arguments.flag("--new-admin-token");
+    arguments.finish()?;
+    if wants_token && database.is_none() {
+        return Err("--new-admin-token needs --db FILE".into());
+    }
+    let place = Place::new(database)?;
+    let store = open(&place)?;
+    if wants_token {
+        let token = new_token(&store)?;
+        let file = place.keep(ADMIN_TOKEN, &token)?;
+        store.close()?;
+        return Ok(writeln!(std::io::stdout(), "{}", json!({"token": token, "kept_in": file}))?);
+    }
+    let door = Door::open(&listen).await?;
+    let token = first_token(&store)?;
+    // Before it is printed: who loses the line still has the file.
+    let file = token.as_ref().map(|token| place.keep(ADMIN_TOKEN, token)).transpose()?;
+    let first_line = json!({"url": door.url(), "token": token, "kept_in": file});
+    door.serve(routes(Arc::clone(&store))?, store, first_line).await
 }

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
-use keyhasp::integrations::http::ErrorResponse;
+use keyhasp::integrations::http::{ErrorResponse, no_store};
 use keyhasp::{Error, ForbiddenReason};
 use serde_json::{Map, Value, json};
 
@@ -104,11 +104,14 @@ impl IntoResponse for Fault {
         let mut response = (self.status, Json(body)).into_response();
         let header = match self.status {
             StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "1")),
-            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Token error=\"invalid_token\"")),
+            StatusCode::UNAUTHORIZED => {
+                Some((WWW_AUTHENTICATE, "Token realm=\"api\", error=\"invalid_token\""))
+            }
             _ => None,
         };
         if let Some((name, value)) = header {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
+            no_store(response.headers_mut());
         }
         response
     }

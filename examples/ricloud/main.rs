@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::map_response;
 use axum::routing::{get, post};
 use keyhasp::integrations::http::Credentials;
 use keyhasp::store::StoreBuilder;
@@ -88,6 +89,7 @@ pub(crate) fn routes(store: Arc<dyn KeyStore>) -> Result<Router, Invalid> {
     let site = reading
         .merge(writing)
         .merge(configs)
+        .layer(map_response(shared::unstored))
         .fallback(faults::no_such_path)
         .method_not_allowed_fallback(faults::no_such_method)
         .with_state(store);

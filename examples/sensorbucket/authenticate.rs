@@ -38,7 +38,7 @@ pub(crate) async fn authenticate_api_key(
         _ => return Err(Problem::NO_AUTHORIZATION),
     };
     let refused = (StatusCode::UNAUTHORIZED, Json(json!({}))).into_response();
-    match service.verifier.verify(token) {
+    match service.verifier.verify(&token) {
         Ok(verified) => {
             let extra = service.extra(&verified).ok_or(Problem::INTERNAL)?;
             Ok(Json(json!({ "extra": extra })).into_response())
@@ -53,7 +53,7 @@ pub(crate) async fn authenticate_api_key(
             Ok(Problem::of_refused(&response).into_response())
         }
         Err(VerifyError::Rejected(RejectReason::Expired)) => {
-            if let Inspection::WellFormed { id, .. } = service.verifier.inspect(token)
+            if let Inspection::WellFormed { id, .. } = service.verifier.inspect(&token)
                 && let Ok(key) = service.keys.get(id).await
                 && key.state == KeyState::Expired
             {
@@ -61,7 +61,7 @@ pub(crate) async fn authenticate_api_key(
             }
             Ok(refused)
         }
-        Err(_) if service.verifier.inspect(token) == Inspection::NotAToken => {
+        Err(_) if service.verifier.inspect(&token) == Inspection::NotAToken => {
             Err(Problem::INVALID_INPUT)
         }
         Err(_) => Ok(refused),

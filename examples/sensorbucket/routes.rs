@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::map_response;
 use axum::routing::{any, delete, get, post};
 use keyhasp::Invalid;
 use tower::Layer;
@@ -14,6 +15,7 @@ use super::list::list_api_keys;
 use super::permissions::{READ_API_KEYS, WRITE_API_KEYS};
 use super::problem::Problem;
 use super::service::Service;
+use super::shared::unstored;
 
 /// The start of every path.
 pub(crate) const BASE: &str = "/api";
@@ -31,6 +33,7 @@ pub(crate) fn site(service: Arc<Service>) -> Result<Router, Invalid> {
     let site = Router::new()
         .route(&format!("{BASE}{API_KEYS}"), keys.merge(post(create_api_key).layer(writes.clone())))
         .route(&format!("{BASE}{API_KEYS}/{{id}}"), key.merge(delete(revoke_api_key).layer(writes)))
+        .layer(map_response(unstored))
         .method_not_allowed_fallback(async || Problem::NO_SUCH_METHOD)
         .fallback(async || Problem::NO_SUCH_PATH)
         .with_state(Arc::clone(&service));

@@ -1,6 +1,6 @@
 //! The command line.
 
-/// Options of the form `--name VALUE`, each taken once. `finish` rejects those that no call took.
+/// Options of the form `--name VALUE` and flags, each taken once. `finish` rejects those that no call took.
 #[derive(Debug)]
 pub(crate) struct Arguments(Vec<String>);
 
@@ -33,10 +33,16 @@ impl Arguments {
         Ok(Some(values))
     }
 
+    /// Takes a flag, and returns whether it was given.
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
+        let at = self.0.iter().position(|given| given == name);
+        at.map(|at| self.0.remove(at)).is_some()
+    }
+
     /// Rejects the first argument that is left.
     pub(crate) fn finish(self) -> Result<(), String> {
         self.0.first().map_or(Ok(()), |unknown| {
-            Err(format!("{unknown} is no option of this example, or was given twice"))
+            Err(format!("{unknown} is no option of this example, or was given twice; see --help"))
         })
     }
 }

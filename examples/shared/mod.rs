@@ -13,6 +13,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use axum::response::Response;
+use keyhasp::integrations::http::no_store;
+
 mod arguments;
 mod body;
 mod place;
@@ -36,6 +39,12 @@ pub(crate) fn exit(outcome: Outcome<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Keeps an answer out of every cache, since it may hold a token.
+pub(crate) async fn unstored(mut answer: Response) -> Response {
+    no_store(answer.headers_mut());
+    answer
 }
 
 /// The result of starting or stopping a service, for its operator.

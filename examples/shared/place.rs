@@ -109,6 +109,23 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Keeps a text in a file of this name beside the database, which only the user of this process
+    /// can read, and returns the file. Replaces one that is there.
+    pub(crate) fn keep(&self, name: &str, text: &str) -> Outcome<String> {
+        let file = beside(&self.database, &format!(".{name}"));
+        let written = || -> io::Result<()> {
+            let mut draft = draft(&file)?;
+            writeln!(draft, "{text}")?;
+            draft.as_file().sync_all()?;
+            draft.persist(&file)?;
+            Ok(())
+        };
+        written().map_err(|error| describe(&file, &error))?;
+        Ok(file.display().to_string())
+    }
+}
+
 /// Lists what an operator has to look at, in sentences. Clients hear only that the service can't
 /// answer.
 pub(crate) fn problems(health: &Health) -> Vec<String> {
@@ -184,13 +201,18 @@ fn read(file: &Path) -> Outcome<Option<[u8; 32]>> {
     }
 }
 
+/// Opens a temporary file beside the one whose name it gets.
+fn draft(file: &Path) -> io::Result<NamedTempFile> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
+}
+
 /// Draws a secret and syncs it to disk before its first use. Only the user of this process can read
 /// the temporary file. It gets its name when it is complete, unless another process was faster.
 fn draw(file: &Path) -> io::Result<[u8; 32]> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(io::Error::other)?;
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut draft = NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    let mut draft = draft(file)?;
     draft.write_all(&secret)?;
     draft.as_file().sync_all()?;
     draft.persist_noclobber(file)?;

@@ -48,7 +48,17 @@ impl Door {
         first_line: Value,
     ) -> Outcome<()> {
         // The handlers stand before the line is printed: its reader may send a signal at once.
-        let stop = stop_signal()?;
+        self.serve_until(stop_signal()?, site, store, first_line).await
+    }
+
+    /// Serves as [`serve`](Self::serve) does, until this future is ready.
+    pub(crate) async fn serve_until(
+        self,
+        stop: impl Future<Output = ()> + Send + 'static,
+        site: Router,
+        store: Arc<dyn KeyStore>,
+        first_line: Value,
+    ) -> Outcome<()> {
         let mut out = std::io::stdout();
         writeln!(out, "{first_line}")?;
         out.flush()?;

@@ -73,7 +73,10 @@ pub(crate) async fn run(mut arguments: Arguments) -> Outcome<()> {
         return Err("--from needs --create: it limits the new key to networks".into());
     }
     let peer = match proxies {
-        Some(count) => PeerAddress::forwarded_for(count.parse()?)?,
+        Some(count) => {
+            let number = count.parse().map_err(|_| "--proxies needs a number from 1 to 255")?;
+            PeerAddress::forwarded_for(number)?
+        }
         None => api::connection(),
     };
     let place = Place::new(database)?;

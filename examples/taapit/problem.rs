@@ -4,7 +4,7 @@
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
-use keyhasp::integrations::http::{AuthError, ErrorResponse};
+use keyhasp::integrations::http::{AuthError, ErrorResponse, no_store};
 use keyhasp::{Error, ForbiddenReason, RejectReason, VerifyError};
 use serde_json::{Value, json};
 
@@ -139,11 +139,14 @@ impl IntoResponse for Problem {
             (self.status, [(CONTENT_TYPE, json)], self.json().to_string()).into_response();
         let header = match self.status {
             StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "1")),
-            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"")),
+            StatusCode::UNAUTHORIZED => {
+                Some((WWW_AUTHENTICATE, "Bearer realm=\"api\", error=\"invalid_token\""))
+            }
             _ => None,
         };
         if let Some((name, value)) = header {
             answer.headers_mut().insert(name, HeaderValue::from_static(value));
+            no_store(answer.headers_mut());
         }
         answer
     }

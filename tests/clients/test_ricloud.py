@@ -377,7 +377,7 @@ class NotLetIn(Case):
         ]:
             answer = self.ask("GET", "/key", token=token)
             self.refused(answer, 401, token)
-            self.assertEqual(answer.headers["www-authenticate"], ['Token error="invalid_token"'])
+            self.assertEqual(answer.headers["www-authenticate"], ['Token realm="api", error="invalid_token"'])
             bodies.add(answer.body)
         self.assertEqual(len(bodies), 1, "whoever has no good token is told the same")
         self.use("")

@@ -208,8 +208,8 @@ fn management_calls_by_name_and_outcome() {
         let name = format!("keyhasp_calls_total{{call={call},outcome={outcome}}}");
         assert_eq!(book.of(&name), [1.0], "{name}");
     }
-    assert_eq!(book.of("keyhasp_call_seconds{call=create_owner}"), [0.25, 0.25]);
-    assert_eq!(book.of("keyhasp_call_seconds{call=key}"), [0.25]);
+    assert_eq!(book.of("keyhasp_call_duration_seconds{call=create_owner}"), [0.25, 0.25]);
+    assert_eq!(book.of("keyhasp_call_duration_seconds{call=key}"), [0.25]);
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn commits_and_what_they_joined() {
     world.owner("org");
     world.owner("other");
     assert_eq!(book.of("keyhasp_commits_total{outcome=ok}"), [3.0]);
-    assert_eq!(book.of("keyhasp_commit_seconds{}"), [0.25; 3]);
+    assert_eq!(book.of("keyhasp_commit_duration_seconds{}"), [0.25; 3]);
     assert_eq!(book.of("keyhasp_commit_changes{}"), [1.0; 3]);
 }
 
@@ -330,10 +330,94 @@ fn gauges_say_how_large_the_files_are() {
     }
 }
 
+/// Requests by what became of them, at the layer and at its guards.
+#[cfg(feature = "axum")]
+#[test]
+fn requests_by_outcome() {
+    use crate::http::site::{fetch, routes, with_token};
+    use keyhasp::KeyLayer;
+    use keyhasp::integrations::metrics::count_requests;
+
+    let (world, book) = (World::new(), Book::default());
+    let reads = CreateOwner::with_key(CreateKey::new(Access::ReadOnly));
+    let (_, reads) = world.owner_with("reads", reads);
+    let (_, blocked) = world.owner("blocked");
+    world.admin.block(blocked.key.id).unwrap();
+    let keys = metrics::with_local_recorder(&book, || {
+        count_requests(KeyLayer::new(world.verifier.clone()))
+    });
+    let site = routes(&world).layer(keys);
+    with_token(&site, "/", reads.token.expose());
+    with_token(&site, "/write", reads.token.expose());
+    with_token(&site, "/", blocked.token.expose());
+    with_token(&site, "/", "letmein");
+    fetch(&site, "/", &[]);
+    let twice: [(&str, &[u8]); 2] = [("authorization", b"Bearer t"); 2];
+    fetch(&site, "/", &twice);
+    for (outcome, requests) in [
+        ("accepted", 2.0),
+        ("forbidden", 1.0),
+        ("blocked", 1.0),
+        ("unrecognized", 1.0),
+        ("missing", 1.0),
+        ("multiple", 1.0),
+    ] {
+        let name = format!("keyhasp_requests_total{{outcome={outcome}}}");
+        assert_eq!(book.of(&name), [requests], "{outcome}");
+    }
+    assert!(book.of("keyhasp_requests_total{outcome=defect}").is_empty());
+}
+
+/// Usage figures and leases of quotas are written apart from commits.
+#[test]
+fn writes_of_usage_and_leases() {
+    use keyhasp::store::UsageSettings;
+    let (clock, book) = (clock(), Book::default());
+    let store = metrics::with_local_recorder(&book, || {
+        let store = builder(&clock, 1).usage(UsageSettings::new().counts());
+        Arc::new(store.open(MeasuredBackend::new(Memory::new())).unwrap())
+    });
+    let world = World::of(Arc::<keyhasp::Store>::clone(&store), clock);
+    let limits = SetLimits::new().quota(Quota::one_time(5).unwrap());
+    let key = CreateKey::new(Access::Full).limits(limits);
+    let (_, issued) = world.owner_with("org", CreateOwner::with_key(key));
+    let written = |of: &str| book.of(&format!("keyhasp_{of}_writes_total{{outcome=ok}}"));
+    assert!(written("usage").is_empty() && written("lease").is_empty());
+    world.verifier.verify(issued.token.expose()).unwrap();
+    assert!(written("usage").is_empty() && !written("lease").is_empty());
+    store.flush_usage().unwrap();
+    assert_eq!(written("usage"), [1.0]);
+}
+
+#[cfg(feature = "testing")]
+#[test]
+fn writes_of_usage_that_fail() {
+    use keyhasp::backend::{Backend, BackendErrorKind, UsageChange};
+    use keyhasp::testing::{Failing, Fault, Moment, Target};
+
+    let book = Book::default();
+    let backend = metrics::with_local_recorder(&book, || {
+        let failing = Failing::new(Memory::new());
+        let moment = Moment::Before(BackendErrorKind::Full);
+        failing.inject(Fault { target: Target::Usage, nth: 1, moment, lasting: false });
+        MeasuredBackend::new(failing)
+    });
+    let (of, now) = (KeyId::from_u128(7), Timestamp::MIN);
+    let settle = UsageChange::Settle { of, now, forget_before: now };
+    assert!(backend.record_usage(&[settle]).is_err());
+    assert_eq!(book.of("keyhasp_usage_writes_total{outcome=failed}"), [1.0]);
+    assert!(book.of("keyhasp_lease_writes_total{outcome=failed}").is_empty());
+}
+
 /// The page of metrics lists each name, and no other.
+#[cfg(feature = "tower")]
 #[test]
 fn every_name_is_documented() {
-    let (_, _, book) = measured();
+    let (world, _, book) = measured();
+    metrics::with_local_recorder(&book, || {
+        use keyhasp::integrations::metrics::count_requests;
+        let _ = count_requests(keyhasp::KeyLayer::new(world.verifier));
+    });
     let page = include_str!("../../docs/metrics.md");
     let mut described = book.described.lock().unwrap().clone();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());

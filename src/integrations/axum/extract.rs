@@ -10,7 +10,7 @@ impl<S: Sync> FromRequestParts<S> for Authenticated {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        Self::of(&parts.extensions).cloned()
+        Self::of_request(parts).cloned()
     }
 }
 

@@ -1,12 +1,17 @@
 //! The answer to a rejected request.
 
+use std::fmt;
+
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::caching::no_store;
 use super::credentials::Credentials;
 use super::rate_headers::seconds;
 use crate::clock::Timestamp;
+use crate::id::{KeyId, OwnerId};
 use crate::key::{RateLimited, RejectReason};
 use crate::store::{Unavailable, VerifyError};
 
@@ -15,6 +20,10 @@ use crate::store::{Unavailable, VerifyError};
 pub(super) const RETRY_SECONDS: u64 = 1;
 /// The one sentence for every token that isn't accepted.
 const NOT_ACCEPTED: &str = "The API key is not accepted.";
+/// The type of a problem that its status describes already.
+const NO_TYPE: &str = "about:blank";
+const COST_ABOVE_BURST: &str =
+    "https://docs.rs/keyhasp/latest/keyhasp/integrations/http/index.html#cost-above-burst";
 pub(super) const JSON: &str = "application/json";
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -28,6 +37,15 @@ pub enum AuthError<'a> {
     Multiple,
     /// The caller lacks a permission. Holds all that are needed, with spaces between.
     Permission(&'a str),
+    /// The caller lacks each of these permissions, of which one would do. Holds them with spaces
+    /// between.
+    AnyPermission(&'a str),
+    /// The service's own rule doesn't let the caller in.
+    NotAllowed,
+    /// The caller is a session, and a key is needed.
+    NeedsKey,
+    /// The caller is a key, and a session is needed.
+    NeedsSession,
     /// The caller may only read, and the method is none of `GET`, `HEAD` and `OPTIONS`.
     ReadOnly,
     /// No layer stands before an extractor or a guard: a defect of the service.
@@ -52,11 +70,19 @@ struct Answer {
     detail: &'static str,
     /// Replaces `detail` where the service discloses reasons.
     disclosed: Option<&'static str>,
+    /// The type of the problem, by RFC 9457.
+    problem: &'static str,
 }
 
 impl Answer {
     fn to(error: &AuthError<'_>, unavailable: StatusCode) -> Self {
-        let of = |status, error, detail| Self { status, error, detail, disclosed: None };
+        let of = |status, error, detail| Self {
+            status,
+            error,
+            detail,
+            disclosed: None,
+            problem: NO_TYPE,
+        };
         let (bad, unauthorized) = (StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED);
         let (forbidden, failed) = (StatusCode::FORBIDDEN, StatusCode::INTERNAL_SERVER_ERROR);
         let scope = Some("insufficient_scope");
@@ -66,7 +92,17 @@ impl Answer {
             AuthError::Permission(_) => {
                 of(forbidden, scope, "The API key lacks a permission that this needs.")
             }
+            AuthError::AnyPermission(_) => of(
+                forbidden,
+                scope,
+                "The API key lacks a permission that this needs: one of several would do.",
+            ),
             AuthError::ReadOnly => of(forbidden, scope, "The API key may only read."),
+            AuthError::NotAllowed => of(forbidden, None, "The caller may not do this."),
+            AuthError::NeedsKey => of(forbidden, None, "This needs an API key, not a session."),
+            AuthError::NeedsSession => {
+                of(forbidden, None, "This can't be done with an API key: log in.")
+            }
             AuthError::NoLayer => of(failed, None, "The service can't tell who is asking."),
             AuthError::OtherCatalogue => {
                 of(failed, None, "The service can't tell what the caller may do.")
@@ -87,6 +123,7 @@ impl Answer {
             error: None,
             detail,
             disclosed: None,
+            problem: NO_TYPE,
         };
         let (unauthorized, forbidden) = (StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN);
         let (status, disclosed) = match reason {
@@ -110,35 +147,51 @@ impl Answer {
                 return limit("Too many requests with this API key. Try again later.");
             }
             RejectReason::RateLimited(_) => {
-                return limit("This request is more than this API key may do at once.");
+                // Waiting never helps, so it is no 429, upon which clients try again.
+                return Self {
+                    status: forbidden,
+                    problem: COST_ABOVE_BURST,
+                    ..limit("This request is more than this API key may do at once.")
+                };
             }
             RejectReason::QuotaExhausted { .. } => {
                 return limit("The quota of this API key is used up.");
             }
         };
         let error = (status == unauthorized).then_some("invalid_token");
-        Self { status, error, detail: NOT_ACCEPTED, disclosed: Some(disclosed) }
+        Self { status, error, detail: NOT_ACCEPTED, disclosed: Some(disclosed), problem: NO_TYPE }
     }
 }
 
 /// The answer to a rejected request by RFC 6750, for an API to put into its own shape.
 ///
 /// Nothing in it comes from the request, so no answer made of it can echo a token.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct ErrorResponse<'a> {
     cause: AuthError<'a>,
     credentials: &'a Credentials,
     unavailable: StatusCode,
     discloses_reason: bool,
     now: Option<Timestamp>,
+    request: Option<&'a Parts>,
+    key: Option<KeyId>,
+    owner: Option<&'a OwnerId>,
 }
 
 impl<'a> ErrorResponse<'a> {
     /// Answers this error, for a service that accepts these credentials.
     #[must_use]
     pub fn new(error: AuthError<'a>, credentials: &'a Credentials) -> Self {
-        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
-        Self { cause: error, credentials, unavailable, discloses_reason: false, now: None }
+        Self {
+            cause: error,
+            credentials,
+            unavailable: StatusCode::SERVICE_UNAVAILABLE,
+            discloses_reason: false,
+            now: None,
+            request: None,
+            key: None,
+            owner: None,
+        }
     }
 
     /// Sets the present moment. [`retry_after`](Self::retry_after) needs it to compute the time
@@ -160,6 +213,40 @@ impl<'a> ErrorResponse<'a> {
         Self { discloses_reason: true, ..self }
     }
 
+    /// Sets the rejected request.
+    #[must_use]
+    pub fn to_request(self, request: &'a Parts) -> Self {
+        Self { request: Some(request), ..self }
+    }
+
+    /// Sets the key whose token was rejected, if its secret was right, and its owner if that is known.
+    #[must_use]
+    pub fn of_key(self, key: Option<KeyId>, owner: Option<&'a OwnerId>) -> Self {
+        Self { key, owner, ..self }
+    }
+
+    /// Returns the rejected request without its body; `None` where a handler rejects it by
+    /// [`Authenticated`](crate::Authenticated). The layer has marked the headers with tokens as
+    /// sensitive, so their `Debug` shows none. Its path may hold what a client wrote: don't repeat it.
+    #[must_use]
+    pub fn request(&self) -> Option<&'a Parts> {
+        self.request
+    }
+
+    /// Returns the key that was rejected. `None` unless its secret was right: before that, a stranger
+    /// may have written the id.
+    #[must_use]
+    pub fn key_id(&self) -> Option<KeyId> {
+        self.key
+    }
+
+    /// Returns the owner of the caller that the layer had let in and a guard or a handler rejected. A
+    /// rejected token doesn't say whose it is; [`key_id`](Self::key_id) does.
+    #[must_use]
+    pub fn owner_id(&self) -> Option<&'a OwnerId> {
+        self.owner
+    }
+
     /// Returns the error. It distinguishes a wrong secret from a right one: answer both alike,
     /// unless a client with the right secret shall know.
     #[must_use]
@@ -177,6 +264,13 @@ impl<'a> ErrorResponse<'a> {
     #[must_use]
     pub fn error(&self) -> Option<&'static str> {
         self.answer().error
+    }
+
+    /// Returns the type of the problem by RFC 9457. It is `about:blank`, except for a request that
+    /// [costs more than a burst](crate::integrations::http#cost-above-burst).
+    #[must_use]
+    pub fn problem_type(&self) -> &'static str {
+        self.answer().problem
     }
 
     /// Returns the permissions that are needed, with spaces between.
@@ -223,7 +317,8 @@ impl<'a> ErrorResponse<'a> {
     }
 
     /// Makes the answer with this body, with the status, and with the headers `WWW-Authenticate`
-    /// and `Retry-After` where they belong. An API may change the response further.
+    /// and `Retry-After` where they belong. No cache may store it. An API may change the response
+    /// further.
     #[must_use]
     pub fn respond(&self, content_type: &'static str, body: impl Into<String>) -> Response<String> {
         let mut response = Response::new(body.into());
@@ -238,6 +333,7 @@ impl<'a> ErrorResponse<'a> {
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, seconds.into());
         }
+        no_store(headers);
         response
     }
 
@@ -253,7 +349,7 @@ impl<'a> ErrorResponse<'a> {
     pub fn problem(&self) -> Response<String> {
         let status = self.status();
         let mut body = json!({
-            "type": "about:blank",
+            "type": self.problem_type(),
             "title": status.canonical_reason().unwrap_or_default(),
             "status": status.as_u16(),
             "detail": self.detail(),
@@ -266,20 +362,26 @@ impl<'a> ErrorResponse<'a> {
         self.respond(PROBLEM_JSON, body.to_string())
     }
 
-    /// Makes one challenge for each accepted place of a token. Without credentials it is the bare
-    /// scheme: RFC 6750 names no error to a client that didn't know that a key is needed.
-    fn challenges(&self) -> impl Iterator<Item = HeaderValue> {
+    /// Makes one challenge for each accepted place of a token. Without credentials it names no error
+    /// to a client that didn't know that a key is needed, as RFC 6750 says.
+    fn challenges(&self) -> Vec<HeaderValue> {
         let mut parameters: Vec<String> = Vec::new();
         parameters.extend(self.error().map(|error| format!("error=\"{error}\"")));
         parameters.extend(self.scope().map(|scope| format!("scope=\"{scope}\"")));
-        self.credentials.challenges().filter_map(move |mut challenge| {
-            for parameter in &parameters {
-                challenge.push_str(if challenge.contains(' ') { ", " } else { " " });
-                challenge.push_str(parameter);
-            }
-            // This can't fail, and no quote ends early: schemes, header names and permissions are
-            // of visible characters without quotes.
-            HeaderValue::try_from(challenge).ok()
-        })
+        self.credentials.challenges(&parameters)
+    }
+}
+
+/// Shows the request's method alone: without the layer its headers show a token, and its path may hold
+/// what a client wrote.
+impl fmt::Debug for ErrorResponse<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ErrorResponse")
+            .field("cause", &self.cause)
+            .field("status", &self.status())
+            .field("method", &self.request.map(|request| &request.method))
+            .field("key", &self.key)
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
     }
 }

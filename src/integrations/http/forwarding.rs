@@ -10,7 +10,7 @@ use std::num::NonZeroU8;
 use http::header::FORWARDED;
 use http::{HeaderMap, HeaderName};
 
-use super::credentials::{is_token_character, trim};
+use super::text::{is_token_character, trim};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

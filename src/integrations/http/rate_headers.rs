@@ -24,8 +24,8 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// let status = RateStatus { rate, remaining: 50, reset_after: Duration::from_secs(30) };
 /// let mut headers = HeaderMap::new();
 /// RateHeaders::draft().add(&status, &mut headers);
-/// assert_eq!(headers["RateLimit-Policy"], "\"default\";q=100;w=60");
-/// assert_eq!(headers["RateLimit"], "\"default\";r=50;t=30");
+/// assert_eq!(headers["RateLimit-Policy"], "\"rate\";q=100;w=60");
+/// assert_eq!(headers["RateLimit"], "\"rate\";r=50;t=30");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +40,9 @@ enum Names {
 
 impl RateHeaders {
     /// Sends `RateLimit-Policy` and `RateLimit` as in revision 11 of the IETF's draft
-    /// `draft-ietf-httpapi-ratelimit-headers` (May 2026), with one policy, `"default"`. The draft
-    /// isn't a standard yet, and earlier revisions had other fields.
+    /// `draft-ietf-httpapi-ratelimit-headers` (May 2026), the newest one. The policy `"rate"` is the
+    /// rate of the key or of its owner, whichever has less left; `"quota"` is a quota that is used up.
+    /// The draft isn't a standard yet, and earlier revisions had other fields.
     #[must_use]
     pub fn draft() -> Self {
         Self(Names::Draft)
@@ -80,8 +81,8 @@ impl RateHeaders {
         let reset = seconds(status.reset_after);
         match &self.0 {
             Names::Draft => {
-                let policy = format!("\"default\";q={limit};w={}", window(status));
-                let current = format!("\"default\";r={remaining};t={reset}");
+                let policy = format!("\"rate\";q={limit};w={}", window(status));
+                let current = format!("\"rate\";r={remaining};t={reset}");
                 let value = |text| HeaderValue::try_from(text).ok();
                 if let (Some(policy), Some(current)) = (value(policy), value(current)) {
                     insert([(&POLICY, policy), (&LIMIT, current)], headers);
@@ -105,6 +106,21 @@ impl RateHeaders {
     pub fn add_rejected(&self, limited: &RateLimited, headers: &mut HeaderMap) {
         let reset_after = limited.retry_after.unwrap_or(limited.status.reset_after);
         self.add(&RateStatus { reset_after, ..limited.status }, headers);
+    }
+}
+
+impl RateHeaders {
+    /// Adds to the answer of a request that was rejected for a quota that it is used up, and the time
+    /// until it is refilled, if it ever is. Headers of an API's own are those of a rate alone.
+    pub fn add_exhausted(&self, refilled_after: Option<Duration>, headers: &mut HeaderMap) {
+        if self.0 != Names::Draft {
+            return;
+        }
+        let time = refilled_after.map(|time| format!(";t={}", seconds(time).max(1)));
+        let current = format!("\"quota\";r=0{}", time.unwrap_or_default());
+        if let Ok(current) = HeaderValue::try_from(current) {
+            insert([(&LIMIT, current)], headers);
+        }
     }
 }
 

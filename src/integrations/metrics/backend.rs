@@ -1,4 +1,4 @@
-//! Metrics of a backend's commits.
+//! Metrics of a backend's writes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,12 +7,13 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use super::names;
 use crate::backend::{
-    Backend, BackendError, BackendErrorKind, BackendLayer, Change, CommitOutcome,
+    Backend, BackendError, BackendErrorKind, BackendLayer, Change, CommitOutcome, UsageChange,
+    UsageOutcome,
 };
 use crate::clock::{Clock, SystemClock};
 
 /// A backend around another one that measures each commit: its duration, and the number of callers'
-/// changes that it joined.
+/// changes that it joined. It also counts the writes of usage figures and of quota leases.
 ///
 /// ```
 /// # use keyhasp::integrations::metrics::MeasuredBackend;
@@ -27,9 +28,33 @@ pub struct MeasuredBackend<B> {
     clock: Arc<dyn Clock>,
     seconds: Histogram,
     changes: Histogram,
+    commits: Outcomes,
+    usage: Outcomes,
+    leases: Outcomes,
+}
+
+/// A counter for each outcome of a write.
+struct Outcomes {
     ok: Counter,
     failed: Counter,
     outcome_unknown: Counter,
+}
+
+impl Outcomes {
+    fn of(name: &'static str) -> Self {
+        let counter = |outcome| counter!(name, names::OUTCOME => outcome);
+        let (ok, failed) = (counter("ok"), counter("failed"));
+        Self { ok, failed, outcome_unknown: counter("outcome_unknown") }
+    }
+
+    fn count<T>(&self, outcome: &Result<T, BackendError>) {
+        let counter = match outcome {
+            Ok(_) => &self.ok,
+            Err(error) if error.kind() == BackendErrorKind::OutcomeUnknown => &self.outcome_unknown,
+            Err(_) => &self.failed,
+        };
+        counter.increment(1);
+    }
 }
 
 impl<B: Backend> MeasuredBackend<B> {
@@ -43,15 +68,14 @@ impl<B: Backend> MeasuredBackend<B> {
     #[must_use]
     pub fn with_clock(backend: B, clock: Arc<dyn Clock>) -> Self {
         names::describe_backend();
-        let commits = |outcome| counter!(names::COMMITS, names::OUTCOME => outcome);
         Self {
             inner: backend,
             clock,
             seconds: histogram!(names::COMMIT_SECONDS),
             changes: histogram!(names::COMMIT_CHANGES),
-            ok: commits("ok"),
-            failed: commits("failed"),
-            outcome_unknown: commits("outcome_unknown"),
+            commits: Outcomes::of(names::COMMITS),
+            usage: Outcomes::of(names::USAGE_WRITES),
+            leases: Outcomes::of(names::LEASE_WRITES),
         }
     }
 }
@@ -68,12 +92,22 @@ impl<B: Backend> BackendLayer for MeasuredBackend<B> {
         // A batch has at most some hundreds of changes.
         #[allow(clippy::cast_precision_loss)]
         self.changes.record(batch.len() as f64);
-        let counter = match &outcome {
-            Ok(_) => &self.ok,
-            Err(error) if error.kind() == BackendErrorKind::OutcomeUnknown => &self.outcome_unknown,
-            Err(_) => &self.failed,
+        self.commits.count(&outcome);
+        outcome
+    }
+
+    fn record_usage(&self, batch: &[UsageChange]) -> Result<UsageOutcome, BackendError> {
+        let outcome = self.inner.record_usage(batch);
+        // One write may hold both. A failure is one of each kind then.
+        let is_usage = |change: &UsageChange| {
+            matches!(change, UsageChange::Add(..) | UsageChange::Settle { .. })
         };
-        counter.increment(1);
+        if batch.iter().any(is_usage) {
+            self.usage.count(&outcome);
+        }
+        if !batch.iter().all(is_usage) {
+            self.leases.count(&outcome);
+        }
         outcome
     }
 }

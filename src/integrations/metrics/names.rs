@@ -4,10 +4,14 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub(super) const VERIFICATIONS: &str = "keyhasp_verifications_total";
 pub(super) const CALLS: &str = "keyhasp_calls_total";
-pub(super) const CALL_SECONDS: &str = "keyhasp_call_seconds";
+pub(super) const CALL_SECONDS: &str = "keyhasp_call_duration_seconds";
 pub(super) const COMMITS: &str = "keyhasp_commits_total";
-pub(super) const COMMIT_SECONDS: &str = "keyhasp_commit_seconds";
+pub(super) const COMMIT_SECONDS: &str = "keyhasp_commit_duration_seconds";
 pub(super) const COMMIT_CHANGES: &str = "keyhasp_commit_changes";
+pub(super) const USAGE_WRITES: &str = "keyhasp_usage_writes_total";
+pub(super) const LEASE_WRITES: &str = "keyhasp_lease_writes_total";
+#[cfg(feature = "tower")]
+pub(super) const REQUESTS: &str = "keyhasp_requests_total";
 pub(super) const INDEX_TOKENS: &str = "keyhasp_index_tokens";
 pub(super) const STALENESS_SECONDS: &str = "keyhasp_staleness_seconds";
 pub(super) const READY: &str = "keyhasp_ready";
@@ -48,6 +52,13 @@ pub(super) fn describe_store() {
 
 pub(super) fn describe_backend() {
     describe_counter!(COMMITS, Unit::Count, "Commits of changes, by outcome");
+    describe_counter!(USAGE_WRITES, Unit::Count, "Writes of usage figures, by outcome");
+    describe_counter!(LEASE_WRITES, Unit::Count, "Writes of quota leases, by outcome");
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Duration of a commit");
     describe_histogram!(COMMIT_CHANGES, Unit::Count, "Changes that one commit joined");
+}
+
+#[cfg(feature = "tower")]
+pub(super) fn describe_layer() {
+    describe_counter!(REQUESTS, Unit::Count, "Requests that the layer judged, by outcome");
 }

@@ -8,11 +8,13 @@ use http::Request;
 use http::request::Parts;
 
 use super::authenticated::{Anonymous, Authenticated};
+use super::rejected::Rejected;
 use super::rejection::Rejection;
 use super::settings::Settings;
 use crate::integrations::http::{AuthError, Presented};
 use crate::key::RateStatus;
 use crate::store::{LeaseWait, VerifyError, VerifyRequest};
+use crate::token::Unverified;
 use crate::verified_key::VerifiedKey;
 
 /// A request with its caller, and what is left of that caller's rate.
@@ -28,15 +30,17 @@ pub(super) enum Admission<B> {
 /// A request whose verification waits for a lease.
 pub(super) struct Waiting<B> {
     request: Option<(Parts, B)>,
-    peer: Peer,
+    task: Task,
     wait: Option<LeaseWait>,
 }
 
-/// The parts of a request that a verification needs beside the token.
+/// The work that a request with a token needs beside it.
 #[derive(Clone, Copy)]
-struct Peer {
+struct Task {
     address: Option<IpAddr>,
     cost: Option<u32>,
+    /// A layer of the same store around this one has verified the token and counted the use.
+    is_verified: bool,
 }
 
 /// Admits a request.
@@ -49,21 +53,38 @@ pub(super) fn admit<B>(
     request: Request<B>,
 ) -> Result<Admission<B>, Rejection> {
     let (mut parts, body) = request.into_parts();
+    // First, so that no hook gets a token that shows.
+    settings.credentials.mark_sensitive(&mut parts.headers);
     let rate = match settings.credentials.find(&parts.headers) {
         Presented::Token(token) => {
-            let peer = Peer::of(settings, &parts);
+            let task = Task::of(settings, &parts, &token)?;
+            if let Some(verified) = task.nothing_left(&parts) {
+                drop(token);
+                settings.check_catalogue(verified.permissions(), &parts)?;
+                let caller = Authenticated::by_key(verified, task.address, Arc::clone(settings));
+                parts.extensions.insert(caller);
+                return Ok(Admission::Admitted((Request::from_parts(parts, body), None)));
+            }
             let mut wait = None;
             // No task polls yet. The first poll of the future asks again.
             let mut context = Context::from_waker(Waker::noop());
-            match verify(settings, token, peer, &mut wait, &mut context) {
-                Poll::Ready(answer) => pass(settings, &mut parts, answer)?,
+            match task.verify(settings, &token, &mut wait, &mut context) {
+                Poll::Ready(answer) => {
+                    let answer =
+                        answer.map_err(|error| task.reject_token(settings, error, &token, &parts));
+                    drop(token);
+                    task.pass(settings, &mut parts, answer?)?
+                }
                 Poll::Pending => {
+                    drop(token);
                     let request = Some((parts, body));
-                    return Ok(Admission::Waits(Waiting { request, peer, wait }));
+                    return Ok(Admission::Waits(Waiting { request, task, wait }));
                 }
             }
         }
-        Presented::Multiple => return Err(settings.reject(AuthError::Multiple)),
+        Presented::Multiple => {
+            return Err(settings.reject(&Rejected::of(AuthError::Multiple, &parts)));
+        }
         other @ (Presented::OtherScheme | Presented::Nothing) => {
             let has_other_scheme = matches!(other, Presented::OtherScheme);
             admit_without_token(settings, &mut parts, has_other_scheme)?;
@@ -82,59 +103,119 @@ impl<B> Waiting<B> {
     ) -> Poll<Result<Admitted<B>, Rejection>> {
         let Some((mut parts, body)) = self.request.take() else { return Poll::Pending };
         let Presented::Token(token) = settings.credentials.find(&parts.headers) else {
-            return Poll::Ready(Err(settings.reject(AuthError::Missing)));
+            let rejected = Rejected::of(AuthError::Missing, &parts);
+            return Poll::Ready(Err(settings.reject(&rejected)));
         };
-        match verify(settings, token, self.peer, &mut self.wait, context) {
+        match self.task.verify(settings, &token, &mut self.wait, context) {
             Poll::Pending => {
+                drop(token);
                 self.request = Some((parts, body));
                 Poll::Pending
             }
             Poll::Ready(answer) => {
-                let passed = pass(settings, &mut parts, answer);
+                let reject = |error| self.task.reject_token(settings, error, &token, &parts);
+                let answer = answer.map_err(reject);
+                drop(token);
+                let passed =
+                    answer.and_then(|verified| self.task.pass(settings, &mut parts, verified));
                 Poll::Ready(passed.map(|rate| (Request::from_parts(parts, body), rate)))
             }
         }
     }
 }
 
-impl Peer {
+impl Task {
+    /// Returns the work for this token.
+    ///
+    /// # Errors
+    /// [`Rejection`] for a token of a prefix that the layer doesn't accept. It is answered like a
+    /// wrong one, and counts as no use.
     #[inline]
-    fn of(settings: &Settings, parts: &Parts) -> Self {
+    fn of(settings: &Settings, parts: &Parts, token: &[u8]) -> Result<Self, Rejection> {
+        if let Some(prefixes) = &settings.prefixes {
+            let prefix = Unverified::parse(token).map(|token| token.prefix);
+            if !prefixes.iter().any(|accepted| Some(accepted.as_bytes()) == prefix) {
+                let error = AuthError::Verify(VerifyError::Unrecognized);
+                return Err(settings.reject(&Rejected::of(error, parts)));
+            }
+        }
         let address = settings.peer_address.as_ref().and_then(|peer| peer.of(parts));
-        Self { address, cost: settings.cost.as_ref().map(|cost| cost(parts)) }
+        let caller = parts.extensions.get::<Authenticated>();
+        let is_verified = caller.is_some_and(|caller| {
+            // A layer without a source of addresses has no rule of its own on them.
+            let has_address = settings.peer_address.is_some().then_some(address);
+            caller.has_verified(settings, &parts.headers, token, has_address)
+        });
+        // The same layer, standing twice, has one cost.
+        let is_counted = is_verified && caller.is_some_and(|caller| caller.has_cost_of(settings));
+        let cost = settings.cost.as_ref().filter(|_| !is_counted).map(|cost| cost(parts));
+        let address = address.or_else(|| caller.filter(|_| is_verified)?.address());
+        Ok(Self { address, cost, is_verified })
     }
-}
 
-#[inline]
-fn verify(
-    settings: &Settings,
-    token: &[u8],
-    peer: Peer,
-    wait: &mut Option<LeaseWait>,
-    context: &mut Context<'_>,
-) -> Poll<Result<VerifiedKey, VerifyError>> {
-    let mut request = VerifyRequest::new(token);
-    if let Some(address) = peer.address {
-        request = request.address(address);
+    /// Returns the key that another layer has verified, if this one has nothing to charge.
+    #[inline]
+    fn nothing_left(self, parts: &Parts) -> Option<VerifiedKey> {
+        if !self.is_verified || self.cost.is_some_and(|cost| cost > 0) {
+            return None;
+        }
+        parts.extensions.get::<Authenticated>()?.verified_key().copied()
     }
-    if let Some(cost) = peer.cost {
-        request = request.cost(cost);
-    }
-    settings.verifier.poll_verify(&request, wait, context)
-}
 
-/// Lets a request pass whose token is accepted.
-#[inline]
-fn pass(
-    settings: &Arc<Settings>,
-    parts: &mut Parts,
-    answer: Result<VerifiedKey, VerifyError>,
-) -> Result<Option<RateStatus>, Rejection> {
-    let verified = answer.map_err(|error| settings.reject(error.into()))?;
-    settings.check_catalogue(verified.permissions())?;
-    let rate = verified.rate();
-    parts.extensions.insert(Authenticated::by_key(verified, Arc::clone(settings)));
-    Ok(rate)
+    #[inline]
+    fn verify(
+        self,
+        settings: &Settings,
+        token: &[u8],
+        wait: &mut Option<LeaseWait>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<VerifiedKey, VerifyError>> {
+        let mut request = VerifyRequest::new(token);
+        if let Some(address) = self.address {
+            request = request.address(address);
+        }
+        if let Some(cost) = self.cost {
+            request = request.cost(cost);
+        }
+        if self.is_verified {
+            request = request.of_a_counted_use();
+        }
+        settings.verifier.poll_verify(&request, wait, context)
+    }
+
+    /// Lets a request pass whose token is accepted.
+    #[inline]
+    fn pass(
+        self,
+        settings: &Arc<Settings>,
+        parts: &mut Parts,
+        verified: VerifiedKey,
+    ) -> Result<Option<RateStatus>, Rejection> {
+        settings.check_catalogue(verified.permissions(), parts)?;
+        let rate = verified.rate();
+        // The layer that has counted the use has called its hooks.
+        if !self.is_verified {
+            settings.note_verified(&verified, parts);
+        }
+        let caller = Authenticated::by_key(verified, self.address, Arc::clone(settings));
+        parts.extensions.insert(caller);
+        Ok(rate)
+    }
+
+    /// Answers a request whose token isn't accepted. The id in a token is a key's only if the secret
+    /// was right: until then a stranger has written it.
+    #[cold]
+    fn reject_token(
+        self,
+        settings: &Settings,
+        error: VerifyError,
+        token: &[u8],
+        parts: &Parts,
+    ) -> Rejection {
+        let is_right = matches!(error, VerifyError::Rejected(_));
+        let key = Unverified::parse(token).filter(|_| is_right).map(|token| token.id);
+        settings.reject(&Rejected { key, ..Rejected::of(error.into(), parts) })
+    }
 }
 
 /// Admits a request by its session. Without a session, admits it as anonymous where that is
@@ -145,13 +226,13 @@ fn admit_without_token(
     has_other_scheme: bool,
 ) -> Result<(), Rejection> {
     if let Some(mut session) = settings.session.as_ref().and_then(|hook| hook(parts)) {
-        settings.check_catalogue(session.permissions())?;
+        settings.check_catalogue(session.permissions(), parts)?;
         parts.extensions.extend(session.take_extensions());
         parts.extensions.insert(Authenticated::by_session(session, Arc::clone(settings)));
         return Ok(());
     }
     if has_other_scheme || !settings.allows_anonymous {
-        return Err(settings.reject(AuthError::Missing));
+        return Err(settings.reject(&Rejected::of(AuthError::Missing, parts)));
     }
     // A layer around this one may have let a caller in. To this layer the request is anonymous.
     parts.extensions.remove::<Authenticated>();

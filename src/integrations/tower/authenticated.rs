@@ -1,15 +1,19 @@
 //! The caller of a request.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::Extensions;
+use http::request::Parts;
+use http::{Extensions, HeaderMap};
 
+use super::rejected::Rejected;
 use super::rejection::Rejection;
 use super::session::Session;
 use super::settings::Settings;
 use crate::id::OwnerId;
-use crate::integrations::http::{AuthError, Credentials, ErrorResponse};
+use crate::integrations::http::{AuthError, Credentials, ErrorResponse, Presented};
 use crate::permission::{Permission, PermissionSet};
+use crate::token::Unverified;
 use crate::verified_key::VerifiedKey;
 
 /// The caller of a request: a verified key, or a session of the service's own in its place. Only
@@ -22,7 +26,8 @@ pub struct Authenticated {
 
 #[derive(Clone, Debug)]
 enum Caller {
-    Key(VerifiedKey),
+    /// A key, and the address by which it was judged.
+    Key(VerifiedKey, Option<IpAddr>),
     Session(Session),
 }
 
@@ -32,8 +37,13 @@ enum Caller {
 pub(super) struct Anonymous(pub(super) Arc<Settings>);
 
 impl Authenticated {
-    pub(super) fn by_key(verified: VerifiedKey, settings: Arc<Settings>) -> Self {
-        Self { caller: Caller::Key(verified), settings }
+    #[inline]
+    pub(super) fn by_key(
+        verified: VerifiedKey,
+        address: Option<IpAddr>,
+        settings: Arc<Settings>,
+    ) -> Self {
+        Self { caller: Caller::Key(verified, address), settings }
     }
 
     pub(super) fn by_session(session: Session, settings: Arc<Settings>) -> Self {
@@ -46,17 +56,83 @@ impl Authenticated {
         std::ptr::eq(self.settings.verifier.catalogue(), settings.verifier.catalogue())
     }
 
+    /// Rejects this caller, whom the layer has let in.
+    pub(super) fn rejected<'a>(
+        &'a self,
+        error: AuthError<'a>,
+        request: Option<&'a Parts>,
+    ) -> Rejected<'a> {
+        let key = self.verified_key().map(VerifiedKey::key_id);
+        Rejected { error, request, key, owner: Some(self.owner()) }
+    }
+
+    /// Returns whether this caller's key was verified by this very token in this very store, so that
+    /// a layer further in need not verify it again. The address is that by which the layer further in
+    /// would judge the key; `None` if it has no rule on addresses.
+    pub(super) fn has_verified(
+        &self,
+        settings: &Settings,
+        headers: &HeaderMap,
+        token: &[u8],
+        address: Option<Option<IpAddr>>,
+    ) -> bool {
+        let Caller::Key(verified, judged_by) = &self.caller else { return false };
+        let parsed = Unverified::parse(token);
+        // Both are from the same request, so that this comparison tells nothing of a secret. The id
+        // notices a service that has put another key's token into the request since.
+        let is_same_token = matches!(
+            self.settings.credentials.find(headers),
+            Presented::Token(other) if *other == *token
+        ) && parsed.is_some_and(|parsed| parsed.id == verified.key_id());
+        is_same_token
+            && self.is_known_to(settings)
+            && address.is_none_or(|address| address == *judged_by)
+    }
+
+    /// Returns whether the layer that let this caller in has the cost of this one.
+    pub(super) fn has_cost_of(&self, settings: &Settings) -> bool {
+        let costs = (&self.settings.cost, &settings.cost);
+        matches!(costs, (Some(cost), Some(other)) if Arc::ptr_eq(cost, other))
+    }
+
+    /// Returns the address by which the key was judged.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        match &self.caller {
+            Caller::Key(_, address) => *address,
+            Caller::Session(_) => None,
+        }
+    }
+
     /// Returns the caller of a request with these extensions.
     ///
     /// # Errors
     /// [`Rejection`] with 401 for a request that the layer let pass as anonymous; with 500 where no
     /// layer stands before.
     pub fn of(extensions: &Extensions) -> Result<&Self, Rejection> {
+        Self::find(extensions, None)
+    }
+
+    /// Returns the caller of this request.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    #[cfg(feature = "axum")]
+    pub(in crate::integrations) fn of_request(parts: &Parts) -> Result<&Self, Rejection> {
+        Self::find(&parts.extensions, Some(parts))
+    }
+
+    fn find<'a>(
+        extensions: &'a Extensions,
+        request: Option<&Parts>,
+    ) -> Result<&'a Self, Rejection> {
         if let Some(caller) = extensions.get::<Self>() {
             return Ok(caller);
         }
         Err(match extensions.get::<Anonymous>() {
-            Some(Anonymous(settings)) => settings.reject(AuthError::Missing),
+            Some(Anonymous(settings)) => {
+                let error = AuthError::Missing;
+                settings.reject(&Rejected { error, request, key: None, owner: None })
+            }
             None => Rejection::new(
                 ErrorResponse::new(AuthError::NoLayer, &Credentials::bearer()).problem(),
             ),
@@ -78,7 +154,7 @@ impl Authenticated {
     #[must_use]
     pub fn owner(&self) -> &OwnerId {
         match &self.caller {
-            Caller::Key(verified) => verified.owner_id(),
+            Caller::Key(verified, _) => verified.owner_id(),
             Caller::Session(session) => session.owner(),
         }
     }
@@ -87,7 +163,7 @@ impl Authenticated {
     #[must_use]
     pub fn permissions(&self) -> &PermissionSet {
         match &self.caller {
-            Caller::Key(verified) => verified.permissions(),
+            Caller::Key(verified, _) => verified.permissions(),
             Caller::Session(session) => session.permissions(),
         }
     }
@@ -104,7 +180,7 @@ impl Authenticated {
     #[must_use]
     pub fn verified_key(&self) -> Option<&VerifiedKey> {
         match &self.caller {
-            Caller::Key(verified) => Some(verified),
+            Caller::Key(verified, _) => Some(verified),
             Caller::Session(_) => None,
         }
     }
@@ -122,6 +198,6 @@ impl Authenticated {
         let name = self.settings.verifier.catalogue().name(permission);
         let error =
             name.map_or(AuthError::OtherCatalogue, |name| AuthError::Permission(name.as_str()));
-        Err(self.settings.reject(error))
+        Err(self.settings.reject(&self.rejected(error, None)))
     }
 }

@@ -1,7 +1,6 @@
 //! The answer of a service behind the layer, or that to a rejected request.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,7 +10,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::admission::{Admitted, Waiting};
-use super::rejection::Rejection;
+use super::body::MakeBody;
 use super::settings::Settings;
 use crate::key::RateStatus;
 
@@ -19,25 +18,26 @@ pin_project! {
     /// The future of [`KeyService`](super::KeyService). Dropped while its request waits for the lease
     /// of a quota, it has taken nothing.
     #[must_use = "futures do nothing unless polled"]
-    pub struct KeyFuture<S, B, R>
+    pub struct KeyFuture<S, B, R, M>
     where
         S: Service<Request<B>>,
     {
         // Apart, since a request seldom waits.
-        waiting: Option<Box<Waits<S, B>>>,
+        waiting: Option<Box<Waits<S, B, M>>>,
         #[pin]
         response: Option<ResponseFuture<S::Future, R>>,
     }
 }
 
 /// A request that waits, and the service that is ready for it.
-struct Waits<S, B> {
+struct Waits<S, B, M> {
     request: Waiting<B>,
     service: S,
     settings: Arc<Settings>,
+    bodies: M,
 }
 
-impl<S, B, R> KeyFuture<S, B, R>
+impl<S, B, R, M> KeyFuture<S, B, R, M>
 where
     S: Service<Request<B>>,
 {
@@ -48,28 +48,34 @@ where
         settings: &Arc<Settings>,
     ) -> Self {
         let inner = service.call(request);
-        let response = match rate {
-            None => ResponseFuture::passing(inner),
-            Some(rate) => ResponseFuture::with_rate(inner, rate, Arc::clone(settings)),
+        let response = if rate.is_some() || settings.marks_answers() {
+            ResponseFuture::marked(inner, rate, Arc::clone(settings))
+        } else {
+            ResponseFuture::passing(inner)
         };
         Self { waiting: None, response: Some(response) }
     }
 
     /// Waits, and passes the request on to this service, which is ready.
-    pub(super) fn waiting(service: S, request: Waiting<B>, settings: &Arc<Settings>) -> Self {
-        let waits = Waits { request, service, settings: Arc::clone(settings) };
+    pub(super) fn waiting(
+        service: S,
+        request: Waiting<B>,
+        settings: &Arc<Settings>,
+        bodies: M,
+    ) -> Self {
+        let waits = Waits { request, service, settings: Arc::clone(settings), bodies };
         Self { waiting: Some(Box::new(waits)), response: None }
     }
 
-    pub(super) fn rejected(rejection: Rejection) -> Self {
-        Self { waiting: None, response: Some(ResponseFuture::rejected(rejection)) }
+    pub(super) fn rejected(response: Response<R>) -> Self {
+        Self { waiting: None, response: Some(ResponseFuture::rejected(response)) }
     }
 }
 
-impl<S, B, R> Future for KeyFuture<S, B, R>
+impl<S, B, R, M> Future for KeyFuture<S, B, R, M>
 where
     S: Service<Request<B>, Response = Response<R>>,
-    R: From<String>,
+    M: MakeBody<R>,
 {
     type Output = Result<Response<R>, S::Error>;
 
@@ -79,7 +85,7 @@ where
             let admitted = ready!(waiting.request.poll(&waiting.settings, context));
             let passed = match admitted {
                 Ok(admitted) => Self::passing(&mut waiting.service, admitted, &waiting.settings),
-                Err(rejection) => Self::rejected(rejection),
+                Err(rejection) => Self::rejected(rejection.answer(&waiting.bodies)),
             };
             this.response.set(passed.response);
             *this.waiting = None;
@@ -89,7 +95,7 @@ where
     }
 }
 
-impl<S, B, R> fmt::Debug for KeyFuture<S, B, R>
+impl<S, B, R, M> fmt::Debug for KeyFuture<S, B, R, M>
 where
     S: Service<Request<B>>,
 {
@@ -104,57 +110,55 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, R> {
         #[pin]
-        state: State<F>,
-        body: PhantomData<fn() -> R>,
+        state: State<F, R>,
     }
 }
 
 pin_project! {
     #[derive(Debug)]
     #[project = Projected]
-    enum State<F> {
-        Passing { #[pin] inner: F, rate: Option<(RateStatus, Arc<Settings>)> },
-        Rejected { rejection: Option<Rejection> },
+    enum State<F, R> {
+        Passing { #[pin] inner: F, marks: Option<(Option<RateStatus>, Arc<Settings>)> },
+        // Boxed, since it is rare, and a response is large.
+        Rejected { response: Option<Box<Response<R>>> },
     }
 }
 
 impl<F, R> ResponseFuture<F, R> {
     pub(super) fn passing(inner: F) -> Self {
-        Self { state: State::Passing { inner, rate: None }, body: PhantomData }
+        Self { state: State::Passing { inner, marks: None } }
     }
 
-    /// Passes the request on, and adds what is left of a rate to the answer.
-    pub(super) fn with_rate(inner: F, rate: RateStatus, settings: Arc<Settings>) -> Self {
-        let state = State::Passing { inner, rate: Some((rate, settings)) };
-        Self { state, body: PhantomData }
+    /// Passes the request on, and adds the layer's headers to the answer.
+    pub(super) fn marked(inner: F, rate: Option<RateStatus>, settings: Arc<Settings>) -> Self {
+        Self { state: State::Passing { inner, marks: Some((rate, settings)) } }
     }
 
-    pub(super) fn rejected(rejection: Rejection) -> Self {
-        let state = State::Rejected { rejection: Some(rejection) };
-        Self { state, body: PhantomData }
+    #[cold]
+    pub(super) fn rejected(response: Response<R>) -> Self {
+        Self { state: State::Rejected { response: Some(Box::new(response)) } }
     }
 }
 
 impl<F, R, E> Future for ResponseFuture<F, R>
 where
     F: Future<Output = Result<Response<R>, E>>,
-    R: From<String>,
 {
     type Output = Result<Response<R>, E>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            Projected::Passing { inner, rate } => {
+            Projected::Passing { inner, marks } => {
                 let mut answer = ready!(inner.poll(context));
-                if let (Ok(response), Some((rate, settings))) = (&mut answer, rate) {
-                    settings.rate_headers.add(rate, response.headers_mut());
+                if let (Ok(response), Some((rate, settings))) = (&mut answer, marks) {
+                    settings.mark(rate.as_ref(), response.headers_mut());
                 }
                 Poll::Ready(answer)
             }
             // A future that is polled again after its end has no answer left.
-            Projected::Rejected { rejection } => rejection
-                .take()
-                .map_or(Poll::Pending, |rejection| Poll::Ready(Ok(rejection.into_response()))),
+            Projected::Rejected { response } => {
+                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(*response)))
+            }
         }
     }
 }

@@ -9,15 +9,19 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::admission::{Admission, admit};
+use super::authenticated::Authenticated;
+use super::body::{BodyFn, EmptyBody, MakeBody, TextBody};
 use super::future::KeyFuture;
-use super::guard::Guard;
+use super::guard::{Guard, Rule};
 use super::session::Session;
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::integrations::http::{Credentials, ErrorResponse, PeerAddress, RateHeaders};
 use crate::invalid::{Invalid, Problem};
+use crate::key::Prefix;
 use crate::permission::PermissionSet;
 use crate::store::Verifier;
+use crate::verified_key::VerifiedKey;
 
 /// A layer that verifies the token of each request, and lets the request pass with an
 /// [`Authenticated`](super::Authenticated) in its extensions.
@@ -41,19 +45,72 @@ use crate::store::Verifier;
 /// Each guard keeps the settings of the moment at which it is made: set everything first.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct KeyLayer {
+pub struct KeyLayer<M = TextBody> {
     settings: Arc<Settings>,
+    bodies: M,
 }
 
 impl KeyLayer {
     /// Makes a layer that verifies tokens with this verifier.
     pub fn new(verifier: Verifier) -> Self {
-        Self { settings: Arc::new(Settings::new(verifier)) }
+        Self { settings: Arc::new(Settings::new(verifier)), bodies: TextBody }
+    }
+}
+
+impl<M> KeyLayer<M> {
+    /// Makes the bodies of the layer's own answers with this function, for a service whose bodies
+    /// can't be made of a text. Guards that are made later do as well.
+    ///
+    /// ```
+    /// # use keyhasp::{KeyLayer, Verifier};
+    /// # fn f(verifier: Verifier) {
+    /// use axum::body::Bytes;
+    /// use http_body_util::{BodyExt, Full};
+    ///
+    /// let keys = KeyLayer::new(verifier).body_with(|text| Full::<Bytes>::from(text).boxed());
+    /// # let _ = keys;
+    /// # }
+    /// ```
+    ///
+    /// Some layers have a body of their own that no other code can make, such as tower-http's for
+    /// compression and for a limit. One line makes of it a body that the service knows:
+    ///
+    /// ```
+    /// # use keyhasp::{KeyLayer, Verifier};
+    /// # fn f(verifier: Verifier) -> axum::Router {
+    /// use axum::body::Body;
+    /// use http::Response;
+    /// use tower_http::{compression::CompressionLayer, limit::RequestBodyLimitLayer};
+    ///
+    /// let layers = tower::ServiceBuilder::new()
+    ///     .layer(KeyLayer::new(verifier))
+    ///     .map_response(|answer: Response<_>| answer.map(Body::new))
+    ///     .layer(CompressionLayer::new())
+    ///     .layer(RequestBodyLimitLayer::new(1_000_000));
+    /// # axum::Router::new().layer(layers)
+    /// # }
+    /// ```
+    pub fn body_with<B, F: Fn(String) -> B>(self, make: F) -> KeyLayer<BodyFn<F>> {
+        KeyLayer { settings: self.settings, bodies: BodyFn(make) }
+    }
+
+    /// Leaves the bodies of the layer's own answers empty, for a service whose bodies have a default
+    /// and can't be made of a text: status and headers are the answer. Guards that are made later do
+    /// as well.
+    pub fn empty_body(self) -> KeyLayer<EmptyBody> {
+        KeyLayer { settings: self.settings, bodies: EmptyBody }
     }
 
     /// Sets the places where the layer looks for a token. Defaults to [`Credentials::bearer`].
     pub fn credentials(self, credentials: Credentials) -> Self {
         self.with(|settings| settings.credentials = credentials)
+    }
+
+    /// Accepts tokens of these prefixes alone, such as those of a test environment. Defaults to all of
+    /// the store's. A token of another prefix is answered like a wrong one, and counts as no use.
+    pub fn prefixes(self, prefixes: impl IntoIterator<Item = Prefix>) -> Self {
+        let prefixes = prefixes.into_iter().collect();
+        self.with(|settings| settings.prefixes = Some(prefixes))
     }
 
     /// Sets the source of the peer's address. Defaults to none: then the store rejects keys that
@@ -62,10 +119,62 @@ impl KeyLayer {
         self.with(|settings| settings.peer_address = Some(from))
     }
 
+    /// Returns a layer that counts each request as this number of uses against rates and quotas.
+    /// Without a cost it is 1.
+    ///
+    /// On a route behind this layer it is a charge on top: the request was counted once already, so
+    /// `cost(9)` there makes a route cost 10. It verifies the token again, and stands for a guard of
+    /// its own where this layer is forgotten.
+    ///
+    /// ```
+    /// # use axum::{Router, routing::get};
+    /// # use keyhasp::KeyLayer;
+    /// # fn f(keys: KeyLayer) -> Router {
+    /// Router::new()
+    ///     .route("/export", get(async || "all of it").layer(keys.cost(9)))
+    ///     .route("/links", get(async || "a page of them"))
+    ///     .layer(keys)
+    /// # }
+    /// ```
+    pub fn cost(&self, uses: u32) -> Self
+    where
+        M: Clone,
+    {
+        self.clone().cost_by(move |_| uses)
+    }
+
     /// Sets the function that counts a request's uses against rates and quotas. Defaults to 1. The
     /// layer calls it for each request with a token, before it verifies the token.
-    pub fn cost(self, cost: impl Fn(&Parts) -> u32 + Send + Sync + 'static) -> Self {
+    ///
+    /// Under `nest` axum strips the path of `uri`. The extensions hold the route and the whole path:
+    ///
+    /// ```
+    /// # use keyhasp::KeyLayer;
+    /// # fn f(keys: KeyLayer) -> KeyLayer {
+    /// use axum::extract::MatchedPath;
+    ///
+    /// keys.cost_by(|request| match request.extensions.get().map(MatchedPath::as_str) {
+    ///     Some("/api/export/{id}") => 10,
+    ///     _ => 1,
+    /// })
+    /// # }
+    /// ```
+    pub fn cost_by(self, cost: impl Fn(&Parts) -> u32 + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.cost = Some(Arc::new(cost)))
+    }
+
+    /// Adds a function that the layer calls with each key that it lets in, before the service. A
+    /// layer that uses the verified key of one around it doesn't call it again.
+    pub fn on_verified(self, hook: impl Fn(&VerifiedKey, &Parts) + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.on_verified.push(Arc::new(hook)))
+    }
+
+    /// Adds a function that the layer, its guards and its callers call with each request that they
+    /// reject, before it is answered. It learns which key was rejected
+    /// ([`ErrorResponse::key_id`]), why ([`cause`](ErrorResponse::cause)) and what was asked
+    /// ([`request`](ErrorResponse::request)).
+    pub fn on_rejected(self, hook: impl Fn(&ErrorResponse<'_>) + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.on_rejected.push(Arc::new(hook)))
     }
 
     /// Sets the headers that show what is left of a key's rate, in each answer to such a key.
@@ -128,22 +237,91 @@ impl KeyLayer {
     pub fn require<'a>(
         &self,
         permissions: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Guard, Invalid> {
+    ) -> Result<Guard<M>, Invalid>
+    where
+        M: Clone,
+    {
+        let (needed, names) = self.resolve(permissions)?;
+        Ok(self.guard(Rule::All(needed, names)))
+    }
+
+    /// Makes a guard for a service behind the layer: a caller needs one of these permissions at least.
+    ///
+    /// # Errors
+    /// [`Invalid`] for a permission that the catalogue lacks, and if none is given.
+    pub fn require_any<'a>(
+        &self,
+        permissions: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Guard<M>, Invalid>
+    where
+        M: Clone,
+    {
+        let (any, names) = self.resolve(permissions)?;
+        if names.is_empty() {
+            return Err(Invalid::new("permission", Problem::Empty));
+        }
+        Ok(self.guard(Rule::Any(any, names)))
+    }
+
+    /// Makes a guard for a service behind the layer: a caller passes if this function says so. It
+    /// gets the request without its body, and must not wait.
+    pub fn require_by(
+        &self,
+        allows: impl Fn(&Authenticated, &Parts) -> bool + Send + Sync + 'static,
+    ) -> Guard<M>
+    where
+        M: Clone,
+    {
+        self.guard(Rule::Predicate(Box::new(allows)))
+    }
+
+    /// Makes a guard for a service behind the layer: keys pass, and sessions don't.
+    pub fn keys_only(&self) -> Guard<M>
+    where
+        M: Clone,
+    {
+        self.guard(Rule::Keys)
+    }
+
+    /// Makes a guard for a service behind the layer: sessions pass, and keys don't. A key that was
+    /// stolen then can't make itself another one there.
+    pub fn sessions_only(&self) -> Guard<M>
+    where
+        M: Clone,
+    {
+        self.guard(Rule::Sessions)
+    }
+
+    /// Makes a guard that lets callers who may only read use `GET`, `HEAD` and `OPTIONS` alone. The
+    /// catalogue marks all permissions of such a caller as read-only. Anonymous requests, where the
+    /// layer allows them, may read too.
+    pub fn read_only_reads(&self) -> Guard<M>
+    where
+        M: Clone,
+    {
+        self.guard(Rule::ReadOnly(self.settings.verifier.catalogue().read_only()))
+    }
+
+    fn guard(&self, rule: Rule) -> Guard<M>
+    where
+        M: Clone,
+    {
+        Guard::new(Arc::clone(&self.settings), rule, self.bodies.clone())
+    }
+
+    /// Resolves names of permissions, and joins them with spaces.
+    fn resolve<'a>(
+        &self,
+        permissions: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(PermissionSet, Box<str>), Invalid> {
         let catalogue = self.settings.verifier.catalogue();
         let names: Vec<&str> = permissions.into_iter().collect();
         let resolve = |name: &&str| {
             let unknown = || Problem::Unknown { name: (*name).to_owned() };
             catalogue.permission(name).ok_or_else(|| Invalid::new("permission", unknown()))
         };
-        let needed = names.iter().map(resolve).collect::<Result<PermissionSet, _>>()?;
-        Ok(Guard::permissions(Arc::clone(&self.settings), needed, names.join(" ")))
-    }
-
-    /// Makes a guard that lets callers who may only read use `GET`, `HEAD` and `OPTIONS` alone. The
-    /// catalogue marks all permissions of such a caller as read-only. Anonymous requests, where the
-    /// layer allows them, may read too.
-    pub fn read_only_reads(&self) -> Guard {
-        Guard::read_only(Arc::clone(&self.settings))
+        let set = names.iter().map(resolve).collect::<Result<PermissionSet, _>>()?;
+        Ok((set, names.join(" ").into()))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -152,29 +330,30 @@ impl KeyLayer {
     }
 }
 
-impl<S> Layer<S> for KeyLayer {
-    type Service = KeyService<S>;
+impl<S, M: Clone> Layer<S> for KeyLayer<M> {
+    type Service = KeyService<S, M>;
 
-    fn layer(&self, inner: S) -> KeyService<S> {
-        KeyService { inner, settings: Arc::clone(&self.settings) }
+    fn layer(&self, inner: S) -> KeyService<S, M> {
+        KeyService { inner, settings: Arc::clone(&self.settings), bodies: self.bodies.clone() }
     }
 }
 
 /// A service behind a [`KeyLayer`].
 #[derive(Clone, Debug)]
-pub struct KeyService<S> {
+pub struct KeyService<S, M = TextBody> {
     inner: S,
     settings: Arc<Settings>,
+    bodies: M,
 }
 
-impl<S, B, R> Service<Request<B>> for KeyService<S>
+impl<S, B, R, M> Service<Request<B>> for KeyService<S, M>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
-    R: From<String>,
+    M: MakeBody<R> + Clone,
 {
     type Response = Response<R>;
     type Error = S::Error;
-    type Future = KeyFuture<S, B, R>;
+    type Future = KeyFuture<S, B, R, M>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -190,9 +369,9 @@ where
                 // The one that was polled is ready. Its clone needn't be.
                 let next = self.inner.clone();
                 let ready = std::mem::replace(&mut self.inner, next);
-                KeyFuture::waiting(ready, request, &self.settings)
+                KeyFuture::waiting(ready, request, &self.settings, self.bodies.clone())
             }
-            Err(rejection) => KeyFuture::rejected(rejection),
+            Err(rejection) => KeyFuture::rejected(rejection.answer(&self.bodies)),
         }
     }
 }

@@ -32,14 +32,18 @@
 
 mod admission;
 mod authenticated;
+mod body;
 mod future;
 mod guard;
 mod layer;
+mod rejected;
 mod rejection;
 mod session;
 mod settings;
+mod span;
 
 pub use authenticated::Authenticated;
+pub use body::{BodyFn, EmptyBody, MakeBody, TextBody};
 pub use future::{KeyFuture, ResponseFuture};
 pub use guard::{Guard, GuardService};
 pub use layer::{KeyLayer, KeyService};

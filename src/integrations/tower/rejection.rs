@@ -14,6 +14,11 @@ impl Rejection {
 
     /// Returns the answer, for a body that can be made of a text.
     pub fn into_response<B: From<String>>(self) -> Response<B> {
-        self.0.map(B::from)
+        self.into_text().map(B::from)
+    }
+
+    /// Returns the answer with its text, for a service whose bodies are made in another way.
+    pub fn into_text(self) -> Response<String> {
+        *self.0
     }
 }

@@ -3,19 +3,27 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::Response;
+use http::header::CACHE_CONTROL;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response};
 
+use super::rejected::Rejected;
 use super::rejection::Rejection;
 use super::session::Session;
+use super::span;
 use crate::clock::{Clock, SystemClock};
-use crate::integrations::http::{AuthError, Credentials, ErrorResponse, PeerAddress, RateHeaders};
-use crate::key::RejectReason;
+use crate::integrations::http::{
+    AuthError, Credentials, ErrorResponse, PeerAddress, RateHeaders, vary,
+};
+use crate::key::{Prefix, RateStatus, RejectReason};
 use crate::permission::{CatalogueTag, PermissionSet};
 use crate::store::{Verifier, VerifyError};
+use crate::verified_key::VerifiedKey;
 
 pub(super) type SessionHook = dyn Fn(&Parts) -> Option<Session> + Send + Sync;
 pub(super) type Cost = dyn Fn(&Parts) -> u32 + Send + Sync;
+pub(super) type OnVerified = dyn Fn(&VerifiedKey, &Parts) + Send + Sync;
+pub(super) type OnRejected = dyn Fn(&ErrorResponse<'_>) + Send + Sync;
 pub(super) type ErrorHook = dyn Fn(&ErrorResponse<'_>) -> Response<String> + Send + Sync;
 
 /// Settings that a layer shares with its guards and with the requests on their way.
@@ -26,10 +34,14 @@ pub(super) struct Settings {
     catalogue: CatalogueTag,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) credentials: Credentials,
+    /// The prefixes of the tokens that the layer accepts; `None` for all of the store's.
+    pub(super) prefixes: Option<Box<[Prefix]>>,
     pub(super) peer_address: Option<PeerAddress>,
     pub(super) cost: Option<Arc<Cost>>,
     pub(super) rate_headers: RateHeaders,
     pub(super) session: Option<Arc<SessionHook>>,
+    pub(super) on_verified: Vec<Arc<OnVerified>>,
+    pub(super) on_rejected: Vec<Arc<OnRejected>>,
     pub(super) error_response: Option<Arc<ErrorHook>>,
     pub(super) allows_anonymous: bool,
     pub(super) unavailable_is_500: bool,
@@ -43,10 +55,13 @@ impl Settings {
             verifier,
             clock: Arc::new(SystemClock::new()),
             credentials: Credentials::bearer(),
+            prefixes: None,
             peer_address: None,
             cost: None,
             rate_headers: RateHeaders::draft(),
             session: None,
+            on_verified: Vec::new(),
+            on_rejected: Vec::new(),
             error_response: None,
             allows_anonymous: false,
             unavailable_is_500: false,
@@ -61,29 +76,75 @@ impl Settings {
     /// [`Rejection`] with 500: a store behind the verifier, or the session's hook, has another
     /// catalogue.
     #[inline]
-    pub(super) fn check_catalogue(&self, permissions: &PermissionSet) -> Result<(), Rejection> {
+    pub(super) fn check_catalogue(
+        &self,
+        permissions: &PermissionSet,
+        request: &Parts,
+    ) -> Result<(), Rejection> {
         if permissions.belongs_to(self.catalogue) {
             return Ok(());
         }
-        Err(self.reject(AuthError::OtherCatalogue))
+        Err(self.reject(&Rejected::of(AuthError::OtherCatalogue, request)))
+    }
+
+    /// Calls the hooks for a verified key, and writes who it is into the current span.
+    #[inline]
+    pub(super) fn note_verified(&self, verified: &VerifiedKey, request: &Parts) {
+        span::record(Some(verified.key_id()), Some(verified.owner_id()));
+        self.on_verified.iter().for_each(|hook| hook(verified, request));
+    }
+
+    /// Returns whether each answer of the service gets headers, whatever the key's limits are.
+    #[inline]
+    pub(super) fn marks_answers(&self) -> bool {
+        self.credentials.named().next().is_some()
+    }
+
+    /// Adds to an answer of the service what is left of the caller's rate, and the headers on which
+    /// the answer depends.
+    pub(super) fn mark(&self, rate: Option<&RateStatus>, headers: &mut HeaderMap) {
+        if let Some(rate) = rate {
+            self.rate_headers.add(rate, headers);
+        }
+        vary(self.credentials.named(), headers);
+    }
+
+    /// Adds to an answer which limit rejected the request.
+    fn mark_limit(&self, reason: &RejectReason, headers: &mut HeaderMap) {
+        match reason {
+            RejectReason::RateLimited(limited) => self.rate_headers.add_rejected(limited, headers),
+            RejectReason::QuotaExhausted { refilled_at } => {
+                let now = self.clock.now();
+                self.rate_headers.add_exhausted(refilled_at.map(|at| at.since(now)), headers);
+            }
+            _ => {}
+        }
     }
 
     /// Makes the answer to a rejected request.
     #[cold]
-    pub(super) fn reject(&self, error: AuthError<'_>) -> Rejection {
-        let mut response = ErrorResponse::new(error, &self.credentials).at(self.clock.now());
+    pub(super) fn reject(&self, rejected: &Rejected<'_>) -> Rejection {
+        let Rejected { error, request, key, owner } = *rejected;
+        span::record(key, owner);
+        let mut response =
+            ErrorResponse::new(error, &self.credentials).at(self.clock.now()).of_key(key, owner);
+        if let Some(request) = request {
+            response = response.to_request(request);
+        }
         if self.unavailable_is_500 {
             response = response.unavailable_is_500();
         }
         if self.discloses_reason {
             response = response.disclosing_reason();
         }
+        self.on_rejected.iter().for_each(|hook| hook(&response));
         let hook = self.error_response.as_ref();
         let mut answer = hook.map_or_else(|| response.problem(), |hook| hook(&response));
-        if let AuthError::Verify(VerifyError::Rejected(RejectReason::RateLimited(limited))) = &error
-        {
-            self.rate_headers.add_rejected(limited, answer.headers_mut());
+        if let AuthError::Verify(VerifyError::Rejected(reason)) = &error {
+            self.mark_limit(reason, answer.headers_mut());
         }
+        // A shape of the service's own may have made the answer by itself.
+        answer.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         Rejection::new(answer)
     }
 }
@@ -96,10 +157,13 @@ impl fmt::Debug for Settings {
             .field("catalogue", &self.catalogue)
             .field("clock", &self.clock)
             .field("credentials", &self.credentials)
+            .field("prefixes", &self.prefixes)
             .field("peer_address", &self.peer_address)
             .field("cost", &self.cost.is_some())
             .field("rate_headers", &self.rate_headers)
             .field("session", &self.session.is_some())
+            .field("on_verified", &self.on_verified.len())
+            .field("on_rejected", &self.on_rejected.len())
             .field("error_response", &self.error_response.is_some())
             .field("allows_anonymous", &self.allows_anonymous)
             .field("unavailable_is_500", &self.unavailable_is_500)

@@ -62,7 +62,7 @@ impl Collector {
         }
         let address = request.address.filter(|_| self.settings.addresses.is_some());
         let address = address.map(|address| address.to_canonical());
-        self.put(Entry { key, at: now, rejected: None, address, count: 1 });
+        self.put(Entry { key, at: now, rejected: None, address, count: request.noted });
     }
 
     /// Notes that a key's token was rejected though its secret was right.

@@ -31,10 +31,10 @@ fn whoever_tries_to_be_somebody_is_not_nobody() {
     let world = World::new();
     let open = site(&world, KeyLayer::allow_anonymous);
     for (value, challenge) in [
-        ("", "Bearer"),
-        ("Basic dDp0", "Bearer"),
-        ("Bearer", "Bearer error=\"invalid_token\""),
-        ("Bearer letmein", "Bearer error=\"invalid_token\""),
+        ("", "Bearer realm=\"api\""),
+        ("Basic dDp0", "Bearer realm=\"api\""),
+        ("Bearer", "Bearer realm=\"api\", error=\"invalid_token\""),
+        ("Bearer letmein", "Bearer realm=\"api\", error=\"invalid_token\""),
     ] {
         let answer = fetch(&open, "/open", &[("authorization", value.as_bytes())]);
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{value}");
@@ -54,7 +54,7 @@ fn a_guard_asks_nobody_who_it_is() {
         let answer = fetch(&site, "/", &[]);
         assert_eq!(
             (answer.status, answer.challenges()),
-            (StatusCode::UNAUTHORIZED, vec!["Bearer"])
+            (StatusCode::UNAUTHORIZED, vec!["Bearer realm=\"api\""])
         );
         assert_eq!(with_token(&site, "/", issued.token.expose()).body, "in");
     }
@@ -71,7 +71,10 @@ fn nobody_may_read_where_readers_may() {
         assert_eq!(send(&site, request(method, "/", &[])).status, StatusCode::OK);
     }
     let answer = send(&site, request(Method::POST, "/", &[]));
-    assert_eq!((answer.status, answer.challenges()), (StatusCode::UNAUTHORIZED, vec!["Bearer"]));
+    assert_eq!(
+        (answer.status, answer.challenges()),
+        (StatusCode::UNAUTHORIZED, vec!["Bearer realm=\"api\""])
+    );
     let bearer = format!("Bearer {}", issued.token.expose());
     let post = request(Method::POST, "/", &[("authorization", bearer.as_bytes())]);
     assert_eq!(send(&site, post).body, "in");
@@ -114,7 +117,7 @@ fn a_session_stands_in_for_a_token() {
     let stranger = fetch(&site, "/", &[("cookie", b"SID=eve")]);
     assert_eq!(
         (stranger.status, stranger.challenges()),
-        (StatusCode::UNAUTHORIZED, vec!["Bearer"])
+        (StatusCode::UNAUTHORIZED, vec!["Bearer realm=\"api\""])
     );
     // A token wins, also one that isn't accepted; another scheme is no token.
     let bearer = format!("Bearer {}", issued.token.expose());

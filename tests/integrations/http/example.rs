@@ -22,7 +22,8 @@ use tempfile::TempDir;
 
 use crate::common::{owner, prefix};
 use crate::http::site::{Answer, fetch, send, with_token};
-use axum_service::{first_token, open, routes};
+use axum_service::shared::{Arguments, Door, Place};
+use axum_service::{first_token, open, routes, run};
 
 fn issue(site: &Router, token: &str, body: &Value) -> Answer {
     let request = Request::post("/admin/keys")
@@ -33,9 +34,10 @@ fn issue(site: &Router, token: &str, body: &Value) -> Answer {
 
 #[test]
 fn from_the_first_token_to_a_customers() {
-    let place = TempDir::new().unwrap();
-    let db = place.path().join("keys.db").display().to_string();
-    let store = open(&db).unwrap();
+    let directory = TempDir::new().unwrap();
+    let db = directory.path().join("keys.db").display().to_string();
+    let place = || Place::new(Some(db.clone())).unwrap();
+    let store = open(&place()).unwrap();
     let admin = first_token(&store).unwrap().unwrap();
     let site = routes(store.clone()).unwrap();
     assert_eq!(fetch(&site, "/ping", &[]).body, "pong");
@@ -79,7 +81,7 @@ fn from_the_first_token_to_a_customers() {
     assert_eq!(with_token(&site, "/v1/ping", &token).status, StatusCode::SERVICE_UNAVAILABLE);
 
     drop((site, store));
-    let store = open(&db).unwrap();
+    let store = open(&place()).unwrap();
     assert!(first_token(&store).unwrap().is_none());
     let site = routes(store).unwrap();
     assert_eq!(with_token(&site, "/v1/ping", &token).body, "pong");
@@ -126,4 +128,84 @@ fn the_services_own_faults() {
     assert_eq!(issue(&site, &admin, &wish).status, StatusCode::SERVICE_UNAVAILABLE);
     dry.store(false, Ordering::SeqCst);
     assert_eq!(issue(&site, &admin, &wish).status, StatusCode::CREATED);
+}
+
+fn wait<F: Future>(future: F) -> F::Output {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().start_paused(true).build().unwrap().block_on(future)
+}
+
+/// A client that never ends its body doesn't keep the service from stopping, flushing and closing.
+#[test]
+fn it_stops_while_a_body_is_open() {
+    let directory = TempDir::new().unwrap();
+    let place = Place::new(Some(directory.path().join("keys.db").display().to_string())).unwrap();
+    let store = open(&place).unwrap();
+    let admin = first_token(&store).unwrap().unwrap();
+    wait(async {
+        let door = Door::open("127.0.0.1:0").await.unwrap();
+        let address = door.url().strip_prefix("http://").unwrap().to_owned();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let site = routes(Arc::clone(&store)).unwrap();
+        let stopping = async move { stopped.await.unwrap() };
+        let serving = door.serve_until(stopping, site, Arc::clone(&store), json!({}));
+        let client = async {
+            let connection = tokio::net::TcpStream::connect(address).await.unwrap();
+            let head = format!(
+                "POST /admin/keys HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {admin}\r\n\
+                content-type: application/json\r\ncontent-length: 1000\r\nexpect: 100-continue\r\n\r\n"
+            );
+            connection.writable().await.unwrap();
+            assert_eq!(connection.try_write(head.as_bytes()).unwrap(), head.len());
+            // It asks for the body, so the request is on its way.
+            connection.readable().await.unwrap();
+            let mut answer = [0; 64];
+            let read = connection.try_read(&mut answer).unwrap();
+            assert!(answer[..read].starts_with(b"HTTP/1.1 100"), "{answer:?}");
+            let began = tokio::time::Instant::now();
+            stop.send(()).unwrap();
+            (connection, began)
+        };
+        let (served, (connection, began)) = tokio::join!(serving, client);
+        served.unwrap();
+        let took = began.elapsed();
+        assert!(took.as_secs() == 10, "{took:?}");
+        drop(connection);
+    });
+    let site = routes(store).unwrap();
+    assert_eq!(with_token(&site, "/v1/ping", &admin).status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// The administrator's token is in a file, and can be made again when it is lost.
+#[test]
+fn the_administrators_token_is_kept_and_made_again() {
+    let directory = TempDir::new().unwrap();
+    let db = directory.path().join("keys.db").display().to_string();
+    let file = directory.path().join("keys.db.admin-token");
+    let read = || std::fs::read_to_string(&file).unwrap().trim().to_owned();
+    let ask = |token: &str| {
+        let store = open(&Place::new(Some(db.clone())).unwrap()).unwrap();
+        let answer = with_token(&routes(Arc::clone(&store)).unwrap(), "/v1/ping", token);
+        store.close().unwrap();
+        answer.status
+    };
+    let make = || wait(run(Arguments::of(["--db", &db, "--new-admin-token"])));
+    make().unwrap();
+    let first = read();
+    assert_eq!(ask(&first), StatusCode::OK);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o077, 0);
+    }
+    make().unwrap();
+    let second = read();
+    assert_eq!((ask(&first), ask(&second)), (StatusCode::UNAUTHORIZED, StatusCode::OK));
+    // Each slip of an operator is told in a sentence.
+    let said = |arguments: Arguments| wait(run(arguments)).unwrap_err().to_string();
+    assert_eq!(said(Arguments::of(["--new-admin-token"])), "--new-admin-token needs --db FILE");
+    assert!(said(Arguments::of(["--port", "1"])).starts_with("--port is no option"));
+    assert!(said(Arguments::of(["--db"])).starts_with("--db needs 1 value"));
+    assert!(said(Arguments::of(["--listen", "nowhere"])).starts_with("--listen nowhere: "));
+    wait(run(Arguments::of(["--help"]))).unwrap();
 }

@@ -41,7 +41,8 @@ fn each_route_asks_for_its_own() {
     }
     assert_eq!(call(&site, Method::POST, "/links", &both).body, "written");
     let scope = "links:write domains:read";
-    let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+    let challenge =
+        format!("Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"{scope}\"");
     for token in [&reads, &half] {
         let answer = call(&site, Method::POST, "/links", token);
         answer.is_problem(&insufficient(scope), &[&challenge]);
@@ -58,7 +59,7 @@ fn a_handler_asks_too() {
     let full = token(&world, "full", Access::Full);
     let reads = token(&world, "reads", Access::ReadOnly);
     assert_eq!(call(&site, Method::POST, "/write", &full).body, "written");
-    let challenge = "Bearer error=\"insufficient_scope\", scope=\"links:write\"";
+    let challenge = "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"links:write\"";
     let answer = call(&site, Method::POST, "/write", &reads);
     answer.is_problem(&insufficient("links:write"), &[challenge]);
 }
@@ -84,7 +85,7 @@ fn who_may_only_read_is_held_to_it() {
     for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::TRACE, own] {
         for token in [&read_only, &limited] {
             let answer = call(&site, method.clone(), "/links", token);
-            answer.is_problem(&expected, &["Bearer error=\"insufficient_scope\""]);
+            answer.is_problem(&expected, &["Bearer realm=\"api\", error=\"insufficient_scope\""]);
         }
         for token in [&writes, &full] {
             assert_eq!(call(&site, method.clone(), "/links", token).body, "done");
@@ -139,4 +140,73 @@ fn a_guard_behind_another_stores_layer_lets_nobody_pass() {
     let site = Router::new().route("/", any(async || "in")).layer(guard);
     let site = site.layer(KeyLayer::new(keyhasp::Verifier::new(world.store.clone())));
     assert_eq!(call(&site, Method::POST, "/", &full).body, "in");
+}
+
+#[test]
+fn one_permission_of_several_will_do() {
+    let world = World::new();
+    let keys = KeyLayer::new(world.verifier.clone());
+    let any = keys.require_any(["links:write", "domains:read"]).unwrap();
+    let site = Router::new().route("/", get(async || "in")).layer(any).layer(keys.clone());
+    for (name, access, passes) in [
+        ("writes", "links:write", true),
+        ("domains", "domains:read", true),
+        ("reads", "links:read", false),
+    ] {
+        let token = token(&world, name, Access::limited([access]).unwrap());
+        let answer = call(&site, Method::GET, "/", &token);
+        assert_eq!(answer.status == StatusCode::OK, passes, "{name}");
+        if !passes {
+            let detail = "The API key lacks a permission that this needs: one of several would do.";
+            let expected = json!({"type": "about:blank", "title": "Forbidden", "status": 403,
+                "detail": detail, "error": "insufficient_scope"});
+            answer.is_problem(&expected, &["Bearer realm=\"api\", error=\"insufficient_scope\""]);
+        }
+    }
+    assert_eq!(fetch(&site, "/", &[]).status, StatusCode::UNAUTHORIZED);
+    // One of none would reject every caller: a slip of the service.
+    assert_eq!(keys.require_any([]).unwrap_err().field(), "permission");
+    assert!(keys.require_any(["links:read", "links:delete"]).is_err());
+}
+
+#[test]
+fn a_rule_of_the_services_own() {
+    let world = World::new();
+    let keys = KeyLayer::new(world.verifier.clone()).allow_anonymous();
+    let own = keys.require_by(|caller, request| {
+        request.uri.path().strip_prefix("/of/") == Some(caller.owner().as_str())
+    });
+    let site = Router::new().route("/of/{owner}", get(async || "in")).layer(own).layer(keys);
+    let linden = token(&world, "linden", Access::Full);
+    assert_eq!(call(&site, Method::GET, "/of/linden", &linden).body, "in");
+    let expected = json!({"type": "about:blank", "title": "Forbidden", "status": 403,
+        "detail": "The caller may not do this."});
+    call(&site, Method::GET, "/of/oak", &linden).is_problem(&expected, &[]);
+    assert_eq!(fetch(&site, "/of/linden", &[]).status, StatusCode::UNAUTHORIZED);
+}
+
+#[test]
+fn keys_alone_and_sessions_alone() {
+    let world = World::new();
+    let full = token(&world, "full", Access::Full);
+    let reads = Access::ReadOnly.compile(world.verifier.catalogue());
+    let keys = KeyLayer::new(world.verifier.clone()).session(move |parts| {
+        let owner = keyhasp::OwnerId::new("full").unwrap();
+        parts.headers.contains_key("cookie").then(|| keyhasp::Session::new(owner, reads))
+    });
+    let site = Router::new()
+        .route("/keys", get(async || "key").layer(keys.keys_only()))
+        .route("/sessions", get(async || "session").layer(keys.sessions_only()))
+        .layer(keys);
+    let cookie: [(&str, &[u8]); 1] = [("cookie", b"SID=1")];
+    assert_eq!(call(&site, Method::GET, "/keys", &full).body, "key");
+    assert_eq!(fetch(&site, "/sessions", &cookie).body, "session");
+    let problem = |detail: &str| json!({"type": "about:blank", "title": "Forbidden", "status": 403, "detail": detail});
+    let needs_key = problem("This needs an API key, not a session.");
+    fetch(&site, "/keys", &cookie).is_problem(&needs_key, &[]);
+    let needs_session = problem("This can't be done with an API key: log in.");
+    call(&site, Method::GET, "/sessions", &full).is_problem(&needs_session, &[]);
+    for uri in ["/keys", "/sessions"] {
+        assert_eq!(fetch(&site, uri, &[]).status, StatusCode::UNAUTHORIZED);
+    }
 }

@@ -21,8 +21,8 @@ fn doubled() -> Value {
            "detail": "Send one credential, once.", "error": "invalid_request"})
 }
 
-const INVALID_TOKEN: &[&str] = &["Bearer error=\"invalid_token\""];
-const INVALID_REQUEST: &[&str] = &["Bearer error=\"invalid_request\""];
+const INVALID_TOKEN: &[&str] = &["Bearer realm=\"api\", error=\"invalid_token\""];
+const INVALID_REQUEST: &[&str] = &["Bearer realm=\"api\", error=\"invalid_request\""];
 
 #[test]
 fn nothing_that_could_be_judged() {
@@ -43,7 +43,7 @@ fn nothing_that_could_be_judged() {
         &[("proxy-authorization", proxy.as_bytes())],
     ];
     for headers in table {
-        fetch(&site, "/", headers).is_problem(&missing(), &["Bearer"]);
+        fetch(&site, "/", headers).is_problem(&missing(), &["Bearer realm=\"api\""]);
     }
 }
 
@@ -55,7 +55,7 @@ fn a_query_is_never_looked_at() {
     let site = site(&world, |layer| layer);
     for name in ["access_token", "token", "api_key", "key", "Authorization"] {
         let uri = format!("/?{name}={}", issued.token.expose());
-        fetch(&site, &uri, &[]).is_problem(&missing(), &["Bearer"]);
+        fetch(&site, &uri, &[]).is_problem(&missing(), &["Bearer realm=\"api\""]);
     }
 }
 
@@ -97,8 +97,8 @@ fn doubled_credentials() {
     let site = site(&world, |layer| layer.credentials(both));
     let named = ("x-api-key", issued.token.expose().as_bytes());
     let challenges = [
-        "Bearer error=\"invalid_request\"",
-        "ApiKey header=\"x-api-key\", error=\"invalid_request\"",
+        "Bearer realm=\"api\", error=\"invalid_request\"",
+        "ApiKey realm=\"api\", header=\"x-api-key\", error=\"invalid_request\"",
     ];
     for headers in [&[twice[0], named][..], &[named, named]] {
         fetch(&site, "/", headers).is_problem(&doubled(), &challenges);
@@ -121,12 +121,16 @@ fn several_schemes_and_a_named_header() {
     ] {
         assert_eq!(fetch(&site, "/", &[(name, value.as_bytes())]).body, "org");
     }
-    let plain = ["Token", "Bearer", "ApiKey header=\"x-api-key\""];
+    let plain = [
+        "Token realm=\"api\"",
+        "Bearer realm=\"api\"",
+        "ApiKey realm=\"api\", header=\"x-api-key\"",
+    ];
     fetch(&site, "/", &[]).is_problem(&missing(), &plain);
     let with_error = [
-        "Token error=\"invalid_token\"",
-        "Bearer error=\"invalid_token\"",
-        "ApiKey header=\"x-api-key\", error=\"invalid_token\"",
+        "Token realm=\"api\", error=\"invalid_token\"",
+        "Bearer realm=\"api\", error=\"invalid_token\"",
+        "ApiKey realm=\"api\", header=\"x-api-key\", error=\"invalid_token\"",
     ];
     // What the ricloud client sends where no token is configured.
     fetch(&site, "/", &[("authorization", b"Token ")]).is_problem(&invalid(), &with_error);

@@ -91,7 +91,7 @@ fn each_refusal_has_its_answer() {
         ),
         (
             VerifyError::Rejected(RejectReason::RateLimited(limited(None))),
-            429,
+            403,
             too_dear,
             too_dear,
             None,
@@ -107,13 +107,16 @@ fn each_refusal_has_its_answer() {
             403 => ("Forbidden", None),
             _ => ("Too Many Requests", None),
         };
-        let challenges = error.map(|error| format!("Bearer error=\"{error}\""));
+        let challenges = error.map(|error| format!("Bearer realm=\"api\", error=\"{error}\""));
         let challenges: Vec<&str> = challenges.iter().map(String::as_str).collect();
         let off = stage.site(|layer| layer.rate_headers(RateHeaders::off()));
         let telling = stage.site(|layer| layer.disclose_reason().rate_headers(RateHeaders::off()));
         for (site, detail) in [(off, told), (telling, told_to_holders)] {
             let answer = stage.ask(&site, get());
-            let mut expected = json!({"type": "about:blank", "title": title, "status": status,
+            let above = "https://docs.rs/keyhasp/latest/keyhasp/integrations/http/index.html\
+                #cost-above-burst";
+            let problem = if detail == too_dear { above } else { "about:blank" };
+            let mut expected = json!({"type": problem, "title": title, "status": status,
                 "detail": detail});
             if let Some(error) = error {
                 expected["error"] = error.into();
@@ -131,8 +134,8 @@ fn a_refused_rate_is_told_in_the_services_headers() {
     let stage = Stage::new();
     stage.reject(VerifyError::Rejected(RejectReason::RateLimited(limited(Some(101)))));
     let draft = stage.ask(&stage.site(|layer| layer), get());
-    assert_eq!(draft.headers["ratelimit-policy"], "\"default\";q=10;w=1");
-    assert_eq!(draft.headers["ratelimit"], "\"default\";r=0;t=1");
+    assert_eq!(draft.headers["ratelimit-policy"], "\"rate\";q=10;w=1");
+    assert_eq!(draft.headers["ratelimit"], "\"rate\";r=0;t=1");
     assert_eq!(draft.headers[RETRY_AFTER], "1");
     let own = RateHeaders::named("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset");
     let own = own.unwrap();
@@ -144,10 +147,24 @@ fn a_refused_rate_is_told_in_the_services_headers() {
         ["10", "0", "3"]
     );
     assert!(!named.headers.contains_key("ratelimit") && named.headers[RETRY_AFTER] == "3");
+    // A quota has a name of its own, and a time if it is ever refilled.
+    let now = stage.world.now();
+    for (refilled_at, told) in
+        [(None, "\"quota\";r=0"), (Some(now.saturating_add(HOUR)), "\"quota\";r=0;t=3600")]
+    {
+        stage.reject(VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at }));
+        let answer = stage.ask(&stage.site(|layer| layer), get());
+        assert_eq!(
+            (answer.status.as_u16(), &answer.headers["ratelimit"]),
+            (429, &told.parse().unwrap())
+        );
+        assert!(!answer.headers.contains_key("ratelimit-policy"));
+    }
     // What is never allowed has no time; the rate has.
     stage.reject(VerifyError::Rejected(RejectReason::RateLimited(limited(None))));
     let never = stage.ask(&stage.site(|layer| layer), get());
-    assert_eq!(never.headers["ratelimit"], "\"default\";r=0;t=1");
+    assert_eq!(never.status.as_u16(), 403);
+    assert_eq!(never.headers["ratelimit"], "\"rate\";r=0;t=1");
     assert!(!never.headers.contains_key(RETRY_AFTER));
     // An API's own shape has its own say.
     let shape = |refused: &keyhasp::integrations::http::ErrorResponse<'_>| {
@@ -168,7 +185,7 @@ fn a_request_costs_what_the_service_says() {
     let by_method = |parts: &http::request::Parts| {
         if parts.method == http::Method::GET { 0 } else { 5 }
     };
-    let site = stage.site(|layer| layer.cost(by_method));
+    let site = stage.site(|layer| layer.cost_by(by_method));
     let heard = stage.heard(&site, get());
     assert!(heard.contains("cost: 0"), "{heard}");
     let heard = stage.heard(&site, request(http::Method::POST, "/", &[]));
@@ -236,8 +253,8 @@ proptest! {
         prop_assert!(w >= 1 && r <= q && t <= w);
         prop_assert!(u128::from(q) * u128::from(per) <= u128::from(w) * 1_000 * u128::from(count));
         prop_assert!(r == u64::from(remaining) && t * 1_000 >= reset && t * 1_000 < reset + 1_000);
-        prop_assert_eq!(policy, format!("\"default\";q={q};w={w}"));
-        prop_assert_eq!(current, format!("\"default\";r={r};t={t}"));
+        prop_assert_eq!(policy, format!("\"rate\";q={q};w={w}"));
+        prop_assert_eq!(current, format!("\"rate\";r={r};t={t}"));
     }
 }
 

@@ -5,8 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
 mod addresses;
+mod bodies;
+mod caching;
 mod callers;
 mod catalogues;
+mod challenges;
 mod credentials;
 mod double;
 mod end_to_end;
@@ -15,15 +18,19 @@ pub(crate) mod example;
 mod failed_calls;
 mod guards;
 mod headers;
+mod hooks;
 mod limits;
+mod nested;
 mod refusals;
 #[cfg(all(feature = "recoverable", feature = "sqlite", feature = "testing", feature = "tokio"))]
 pub(crate) mod ricloud;
+mod sensitive;
 #[cfg(all(feature = "sqlite", feature = "testing", feature = "tokio"))]
 pub(crate) mod sensorbucket;
 mod service;
 mod shapes;
-mod site;
+pub(crate) mod site;
+mod spans;
 #[cfg(all(feature = "recoverable", feature = "sqlite", feature = "testing", feature = "tokio"))]
 mod thieves;
 mod waiting;

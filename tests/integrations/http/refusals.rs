@@ -78,7 +78,7 @@ fn one_answer_for_all() {
     let stranger = with_token(&site, "/", "letmein");
     let expected = json!({"type": "about:blank", "title": "Unauthorized", "status": 401,
         "detail": "The API key is not accepted.", "error": "invalid_token"});
-    stranger.is_problem(&expected, &["Bearer error=\"invalid_token\""]);
+    stranger.is_problem(&expected, &["Bearer realm=\"api\", error=\"invalid_token\""]);
     for (token, detail) in &rejected_for {
         assert_eq!(with_token(&site, "/", token.expose()), stranger, "{detail}");
     }
@@ -97,7 +97,7 @@ fn holders_are_told_where_the_service_says_so() {
         let expected = json!({"type": "about:blank", "title": "Unauthorized", "status": 401,
             "detail": detail, "error": "invalid_token"});
         let answer = with_token(&site, "/", token.expose());
-        answer.is_problem(&expected, &["Bearer error=\"invalid_token\""]);
+        answer.is_problem(&expected, &["Bearer realm=\"api\", error=\"invalid_token\""]);
     }
     let stranger = with_token(&site, "/", "letmein");
     assert_eq!(stranger.json()["detail"], "The API key is not accepted.");

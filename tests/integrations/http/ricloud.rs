@@ -104,7 +104,8 @@ fn a_scope_that_is_missing() {
         let answer = service.ask(&reader, method, path, &json!({}));
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
         assert_eq!(answer.json()["error"], "missing-scope");
-        let challenge = format!("Token error=\"insufficient_scope\", scope=\"{scope}\"");
+        let challenge =
+            format!("Token realm=\"api\", error=\"insufficient_scope\", scope=\"{scope}\"");
         assert_eq!(answer.challenges(), [challenge.as_str()]);
     }
 }
@@ -119,6 +120,7 @@ fn a_trial_key_acts_for_its_organisation_until_it_is_over() {
     assert_eq!(shown["date_expires"], "2026-01-01T01:00:00Z");
     let made = service.ask(&trial, Method::POST, "/keys", &json!({}));
     assert_eq!(made.status, StatusCode::CREATED);
+    assert_eq!(made.headers["cache-control"], "no-store");
     let rotated = service.ask(&trial, Method::POST, "/keys/2/rotate", &json!({"force": true}));
     let trial = rotated.json()["token"].as_str().unwrap().to_owned();
     assert!(service.is_accepted(&trial));

@@ -76,6 +76,7 @@ impl SensorBucket {
     fn made(&self, wish: &Value) -> (String, (&'static str, String)) {
         let answer = self.create(wish);
         assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+        assert_eq!(answer.headers["cache-control"], "no-store");
         let bearer = format!("Bearer {}", answer.json()["api_key"].as_str().unwrap());
         let newest = &self.get("/api-keys").json()["data"][0];
         assert_eq!(newest["name"], wish["name"]);

@@ -38,9 +38,9 @@ fn an_api_keeps_its_shape_everywhere() {
     let guarded = routes(&world).layer(guard).layer(keys);
     let unauthorized = r#"{"code":"UNAUTHORIZED","message":"Unauthorized"}"#;
     let forbidden = r#"{"code":"FORBIDDEN","message":"Forbidden"}"#;
-    let plain = "Bearer";
-    let invalid = "Bearer error=\"invalid_token\"";
-    let scope = "Bearer error=\"insufficient_scope\", scope=\"links:write\"";
+    let plain = "Bearer realm=\"api\"";
+    let invalid = "Bearer realm=\"api\", error=\"invalid_token\"";
+    let scope = "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"links:write\"";
     for (answer, status, body, challenge) in [
         // The extractor's, the guard's and the layer's refusals.
         (fetch(&open, "/", &[]), 401, unauthorized, plain),

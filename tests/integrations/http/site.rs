@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::routing::{any, get};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, StatusCode};
 use keyhasp::{Authenticated, KeyLayer, Rejection};
 use serde_json::Value;
@@ -36,7 +36,9 @@ impl Answer {
         assert_eq!(self.headers[CONTENT_TYPE], "application/problem+json");
         assert_eq!(&self.json(), expected);
         assert_eq!(self.challenges(), challenges);
-        let known = ["content-type", "content-length", "www-authenticate", "retry-after"];
+        let known =
+            ["cache-control", "content-type", "content-length", "www-authenticate", "retry-after"];
+        assert_eq!(self.headers[CACHE_CONTROL], "no-store");
         assert!(self.headers.keys().all(|name| known.contains(&name.as_str())), "{self:?}");
     }
 }

@@ -93,7 +93,7 @@ fn other_routes_go_on_while_the_backend_hangs() {
     let Place { world, gate, limited, free, .. } = place(HOUR);
     let costs = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&costs);
-    let layer = KeyLayer::new(world.verifier.clone()).cost(move |_| {
+    let layer = KeyLayer::new(world.verifier.clone()).cost_by(move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
         1
     });

@@ -23,8 +23,9 @@ fn may(world: &World, token: &str, resource: &str) -> &'static str {
             let message =
                 format!("This API key lacks {resource}:read. A full-access key would do.");
             assert_eq!(read.json()["message"], message);
-            let challenge =
-                format!("Bearer error=\"insufficient_scope\", scope=\"{resource}:read\"");
+            let challenge = format!(
+                "Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"{resource}:read\""
+            );
             assert_eq!(read.headers["www-authenticate"], challenge);
             "none"
         }
@@ -85,7 +86,7 @@ fn a_read_only_key_is_refused_every_other_method() {
             let answer = world.ask(&method, uri, token);
             answer.is_refused(403, "read_only_key");
             assert_eq!(answer.json()["message"], text);
-            let challenge = "Bearer error=\"insufficient_scope\"";
+            let challenge = "Bearer realm=\"api\", error=\"insufficient_scope\"";
             assert_eq!(answer.headers["www-authenticate"], challenge);
         }
     }

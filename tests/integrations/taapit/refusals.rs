@@ -34,7 +34,7 @@ fn one_answer_for_every_key_that_is_not_accepted() {
     let missing = with(&world, &[]);
     missing.is_refused(401, "unauthorized");
     assert_eq!(missing.json()["message"], TEXT);
-    assert_eq!(missing.headers["www-authenticate"], "Bearer");
+    assert_eq!(missing.headers["www-authenticate"], "Bearer realm=\"api\"");
     for (name, value) in [
         ("authorization", format!("Basic {good}")),
         ("authorization", good.to_owned()),
@@ -48,7 +48,10 @@ fn one_answer_for_every_key_that_is_not_accepted() {
 
     let refused = world.get("/v1/links", "");
     assert_eq!(refused.body, missing.body);
-    assert_eq!(refused.headers["www-authenticate"], "Bearer error=\"invalid_token\"");
+    assert_eq!(
+        refused.headers["www-authenticate"],
+        "Bearer realm=\"api\", error=\"invalid_token\""
+    );
     let (last, long) = (good.len() - 1, "t".repeat(64 * 1024));
     let wrong = format!("{}{}", &good[..last], if good.ends_with('a') { 'b' } else { 'a' });
     let stranger = good.replace("taapit", "acme");
