@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Catalogue, Pattern, PermissionSet};
 use crate::invalid::{Invalid, Problem};
+use crate::serial::parse;
 
 /// The access of a key: an expression over permission names. It has no default: each creation of a
 /// key states it.
@@ -150,10 +151,12 @@ impl FromStr for Access {
 
 impl Serialize for Access {
     /// Serializes `Full` and `ReadOnly` as their words, and a limited access as the list of its
-    /// names.
+    /// names; to formats that aren't for people, as the text of `Display`.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Limited(limited) => serializer.collect_seq(limited.0.iter().map(Pattern::as_str)),
+            Self::Limited(limited) if serializer.is_human_readable() => {
+                serializer.collect_seq(limited.0.iter().map(Pattern::as_str))
+            }
             _ => serializer.collect_str(self),
         }
     }
@@ -162,7 +165,11 @@ impl Serialize for Access {
 impl<'de> Deserialize<'de> for Access {
     /// Deserializes a list of names, or a text as [`FromStr`] does.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextOrNames)
+        // Formats that aren't for people don't say what comes.
+        if deserializer.is_human_readable() {
+            return deserializer.deserialize_any(TextOrNames);
+        }
+        parse(deserializer)
     }
 }
 
@@ -216,6 +223,15 @@ mod tests {
         ];
         for (inner, outer, expected) in table {
             assert_eq!(inner.is_within(&outer), expected, "{inner} within {outer}");
+        }
+    }
+
+    #[cfg(feature = "sled")]
+    #[test]
+    fn a_format_of_bytes_gives_it_back() {
+        for access in [Access::Full, Access::ReadOnly, limited(&["links:read", "a"])] {
+            let bytes = postcard::to_allocvec(&access).unwrap();
+            assert_eq!(postcard::from_bytes::<Access>(&bytes).unwrap(), access);
         }
     }
 

@@ -57,8 +57,13 @@ impl Challenges {
     ) -> Vec<HeaderValue> {
         let realm = |scheme: &str| format!("{scheme} realm=\"{}\"", self.realm);
         let named = headers.map(|name| format!("{}, header=\"{name}\"", realm(NAMED)));
+        let mut texts: Vec<String> = schemes.map(realm).chain(named).collect();
+        if texts.is_empty() && self.others.is_empty() {
+            // An answer with 401 must have one (RFC 9110, section 15.5.2).
+            texts.push(realm(NAMED));
+        }
         let mut all = Vec::new();
-        for mut challenge in schemes.map(realm).chain(named) {
+        for mut challenge in texts {
             for parameter in parameters {
                 challenge.push_str(", ");
                 challenge.push_str(parameter);

@@ -210,12 +210,12 @@ impl Credentials {
         found
     }
 
-    /// Marks the headers in which tokens may stand as sensitive: their `Debug` shows no value, and
-    /// HTTP/2 doesn't keep them in its table.
+    /// Marks `Authorization`, and the other headers in which tokens may stand, as sensitive: their
+    /// `Debug` shows no value, and HTTP/2 doesn't keep them in its table.
     pub fn mark_sensitive(&self, headers: &mut HeaderMap) {
-        let authorization = self.reads_authorization.then_some(&AUTHORIZATION);
+        // A client may put its token into `Authorization` although no token is read there.
         let sources = self.sources.iter().map(Source::name);
-        for name in authorization.into_iter().chain(sources) {
+        for name in [&AUTHORIZATION].into_iter().chain(sources) {
             let Some(value) = headers.get_mut(name) else { continue };
             value.set_sensitive(true);
             // One value is the rule, and costs one look.
@@ -223,6 +223,11 @@ impl Credentials {
                 mark_all(name, headers);
             }
         }
+    }
+
+    /// Returns whether a token may stand in `Authorization`.
+    pub(in crate::integrations) fn reads_authorization(&self) -> bool {
+        self.reads_authorization
     }
 
     /// Lists the headers beside `Authorization` in which a token may stand.

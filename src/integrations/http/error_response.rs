@@ -165,7 +165,8 @@ impl Answer {
 
 /// The answer to a rejected request by RFC 6750, for an API to put into its own shape.
 ///
-/// Nothing in it comes from the request, so no answer made of it can echo a token.
+/// Status, headers and sentences take nothing from the request, so they can't echo a token. A service
+/// that uses [`request`](Self::request) for its answer must leave the credentials out.
 #[derive(Clone, Copy)]
 pub struct ErrorResponse<'a> {
     cause: AuthError<'a>,

@@ -1,12 +1,16 @@
 //! The answer to a management call that failed.
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::caching::no_store;
+use super::credentials::Credentials;
 use super::error_response::{JSON, PROBLEM_JSON, RETRY_SECONDS};
+use super::rate_headers::seconds;
+use crate::backend::BackendErrorKind;
 use crate::invalid::Invalid;
-use crate::store::{Error, ForbiddenReason, Resource, StateProblem};
+use crate::store::{Error, ForbiddenReason, Resource, StateProblem, Unavailable};
 
 /// The answer to a management call that failed, for an API to put into its own shape: a status, a
 /// code that stays the same when texts change, and a sentence for the service's customer.
@@ -30,6 +34,7 @@ use crate::store::{Error, ForbiddenReason, Resource, StateProblem};
 pub struct ManagementError<'a> {
     error: &'a Error,
     names: &'a [(&'a str, &'a str)],
+    credentials: Option<&'a Credentials>,
 }
 
 /// Status, code and sentence. A sentence that isn't constant is computed.
@@ -39,7 +44,14 @@ impl<'a> ManagementError<'a> {
     /// Answers this error.
     #[must_use]
     pub fn new(error: &'a Error) -> Self {
-        Self { error, names: &[] }
+        Self { error, names: &[], credentials: None }
+    }
+
+    /// Sets the places of tokens that the challenge of an answer with 401 names. Defaults to
+    /// [`Credentials::bearer`].
+    #[must_use]
+    pub fn credentials(self, credentials: &'a Credentials) -> Self {
+        Self { credentials: Some(credentials), ..self }
     }
 
     /// Sets the service's own names of fields: pairs of the name in [`Invalid::field`] and the
@@ -105,20 +117,38 @@ impl<'a> ManagementError<'a> {
     /// Returns the seconds after which the client may try again; `None` where that doesn't help.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
-        let (status, code, _) = self.answer();
-        let helps = status == StatusCode::SERVICE_UNAVAILABLE && code == UNAVAILABLE;
-        helps.then_some(RETRY_SECONDS)
+        match self.error {
+            Error::Unavailable(Unavailable::Damaged) => None,
+            Error::Unavailable(Unavailable::Quota { retry_after }) => {
+                Some(seconds(*retry_after).max(1))
+            }
+            Error::Unavailable(_) => Some(RETRY_SECONDS),
+            Error::Backend(error) => {
+                let passes = [BackendErrorKind::Io, BackendErrorKind::TimedOut];
+                passes.contains(&error.kind()).then_some(RETRY_SECONDS)
+            }
+            _ => None,
+        }
     }
 
-    /// Makes the answer with this body, with the status, and with `Retry-After` where it helps.
+    /// Makes the answer with this body, with the status, for no cache to store, and with the headers
+    /// `Retry-After` and `WWW-Authenticate` where they belong.
     #[must_use]
     pub fn respond(&self, content_type: &'static str, body: impl Into<String>) -> Response<String> {
         let mut response = Response::new(body.into());
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        no_store(headers);
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if self.status() == StatusCode::UNAUTHORIZED {
+            let bearer = Credentials::bearer();
+            let credentials = self.credentials.unwrap_or(&bearer);
+            for challenge in credentials.challenges(&["error=\"invalid_token\"".into()]) {
+                headers.append(WWW_AUTHENTICATE, challenge);
+            }
         }
         response
     }
@@ -200,7 +230,7 @@ impl<'a> ManagementError<'a> {
             }
             Error::Backend(_) | Error::ClockBehindLog(_) | Error::Unavailable(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                UNAVAILABLE,
+                "unavailable",
                 "API keys can't be managed at the moment. Try again later.",
             ),
             Error::Pepper { .. }
@@ -211,9 +241,6 @@ impl<'a> ManagementError<'a> {
         }
     }
 }
-
-/// The code of what may be tried again.
-const UNAVAILABLE: &str = "unavailable";
 
 fn forbidden(reason: &ForbiddenReason) -> Answer {
     let of = |code, detail| (StatusCode::FORBIDDEN, code, detail);

@@ -53,7 +53,7 @@ impl Authenticated {
     /// Returns whether a layer of the same store has let this caller in: the two then have one
     /// catalogue, at one address.
     pub(super) fn is_known_to(&self, settings: &Settings) -> bool {
-        std::ptr::eq(self.settings.verifier.catalogue(), settings.verifier.catalogue())
+        self.settings.has_catalogue_of(settings)
     }
 
     /// Rejects this caller, whom the layer has let in.
@@ -67,7 +67,7 @@ impl Authenticated {
     }
 
     /// Returns whether this caller's key was verified by this very token in this very store, so that
-    /// a layer further in need not verify it again. The address is that by which the layer further in
+    /// a layer further in need not verify it again. A store around it is another one. The address is that by which the layer further in
     /// would judge the key; `None` if it has no rule on addresses.
     pub(super) fn has_verified(
         &self,
@@ -85,7 +85,7 @@ impl Authenticated {
             Presented::Token(other) if *other == *token
         ) && parsed.is_some_and(|parsed| parsed.id == verified.key_id());
         is_same_token
-            && self.is_known_to(settings)
+            && self.settings.verifier.is_same(&settings.verifier)
             && address.is_none_or(|address| address == *judged_by)
     }
 

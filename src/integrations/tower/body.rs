@@ -3,6 +3,7 @@
 use std::fmt;
 
 use http::Response;
+use http::header::CONTENT_TYPE;
 
 use super::rejection::Rejection;
 
@@ -12,6 +13,9 @@ use super::rejection::Rejection;
 /// [`body_with`](super::KeyLayer::body_with) and [`empty_body`](super::KeyLayer::empty_body) choose
 /// another.
 pub trait MakeBody<B> {
+    /// Whether the bodies have the text. Without it an answer has no type of content.
+    const HAS_TEXT: bool = true;
+
     /// Makes a body with this text.
     fn make_body(&self, text: String) -> B;
 }
@@ -35,6 +39,8 @@ impl<B: From<String>> MakeBody<B> for TextBody {
 }
 
 impl<B: Default> MakeBody<B> for EmptyBody {
+    const HAS_TEXT: bool = false;
+
     fn make_body(&self, _: String) -> B {
         B::default()
     }
@@ -49,8 +55,12 @@ impl<B, F: Fn(String) -> B> MakeBody<B> for BodyFn<F> {
 impl Rejection {
     /// Makes the answer, with a body of the service's type.
     #[cold]
-    pub(super) fn answer<B>(self, bodies: &impl MakeBody<B>) -> Response<B> {
-        self.into_text().map(|text| bodies.make_body(text))
+    pub(super) fn answer<B, M: MakeBody<B>>(self, bodies: &M) -> Response<B> {
+        let mut answer = self.into_text();
+        if !M::HAS_TEXT {
+            answer.headers_mut().remove(CONTENT_TYPE);
+        }
+        answer.map(|text| bodies.make_body(text))
     }
 }
 

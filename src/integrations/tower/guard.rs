@@ -64,7 +64,10 @@ impl Inner {
         let has_layer = match caller {
             // The same bits mean other permissions in another store's catalogue.
             Some(caller) => caller.is_known_to(&self.settings),
-            None => request.extensions.get::<Anonymous>().is_some(),
+            None => {
+                let mark = request.extensions.get::<Anonymous>();
+                mark.is_some_and(|Anonymous(of)| of.has_catalogue_of(&self.settings))
+            }
         };
         if !has_layer {
             return Err(self.settings.reject(&Rejected::of(AuthError::NoLayer, request)));
@@ -138,7 +141,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if parts.extensions.get::<Authenticated>().is_none() {
+            // Perhaps no layer stands before, and hooks get the request.
+            self.guard.inner.settings.credentials.mark_sensitive(&mut parts.headers);
+        }
         match self.guard.inner.check(&parts) {
             Ok(()) => ResponseFuture::passing(self.inner.call(Request::from_parts(parts, body))),
             Err(rejection) => ResponseFuture::rejected(rejection.answer(&self.guard.bodies)),

@@ -114,7 +114,8 @@ impl<M> KeyLayer<M> {
     }
 
     /// Sets the source of the peer's address. Defaults to none: then the store rejects keys that
-    /// are limited to networks.
+    /// are limited to networks. A layer inside another one, that finds another address than that one
+    /// did, verifies the token again, which is a second use.
     pub fn peer_address(self, from: PeerAddress) -> Self {
         self.with(|settings| settings.peer_address = Some(from))
     }
@@ -164,7 +165,8 @@ impl<M> KeyLayer<M> {
     }
 
     /// Adds a function that the layer calls with each key that it lets in, before the service. A
-    /// layer that uses the verified key of one around it doesn't call it again.
+    /// layer that uses the verified key of one around it doesn't call its own: give the hook to the
+    /// outer one.
     pub fn on_verified(self, hook: impl Fn(&VerifiedKey, &Parts) + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.on_verified.push(Arc::new(hook)))
     }
@@ -201,7 +203,9 @@ impl<M> KeyLayer<M> {
     /// The hook runs on each request without a token, and must not wait. A service with sessions in
     /// a database looks them up in a layer around this one, and the hook takes the session from the
     /// request's extensions. The hook returns `None` for no session and for an expired one.
-    /// Browsers send cookies by themselves, so the service must keep other sites from using them.
+    /// Browsers send cookies by themselves, so the service must keep other sites from using them. An
+    /// answer that depends on a cookie needs `Vary: Cookie`, or `Cache-Control: no-store`, from the
+    /// service: the layer can't know what the hook reads.
     pub fn session(self, hook: impl Fn(&Parts) -> Option<Session> + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.session = Some(Arc::new(hook)))
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::CACHE_CONTROL;
+use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response};
 
@@ -11,7 +11,7 @@ use super::rejected::Rejected;
 use super::rejection::Rejection;
 use super::session::Session;
 use super::span;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::integrations::http::{
     AuthError, Credentials, ErrorResponse, PeerAddress, RateHeaders, vary,
 };
@@ -94,27 +94,42 @@ impl Settings {
         self.on_verified.iter().for_each(|hook| hook(verified, request));
     }
 
+    /// Returns whether two layers have one catalogue, at one address: that of one store.
+    pub(super) fn has_catalogue_of(&self, other: &Self) -> bool {
+        std::ptr::eq(self.verifier.catalogue(), other.verifier.catalogue())
+    }
+
     /// Returns whether each answer of the service gets headers, whatever the key's limits are.
     #[inline]
     pub(super) fn marks_answers(&self) -> bool {
-        self.credentials.named().next().is_some()
+        self.varies_by_authorization() || self.credentials.named().next().is_some()
+    }
+
+    /// Returns whether an answer to a request without credentials could be taken for one to a request
+    /// with some: no rule of caches prevents that.
+    fn varies_by_authorization(&self) -> bool {
+        let lets_in_without = self.allows_anonymous || self.session.is_some();
+        lets_in_without && self.credentials.reads_authorization()
     }
 
     /// Adds to an answer of the service what is left of the caller's rate, and the headers on which
-    /// the answer depends.
+    /// an answer depends that a cache may store.
     pub(super) fn mark(&self, rate: Option<&RateStatus>, headers: &mut HeaderMap) {
         if let Some(rate) = rate {
             self.rate_headers.add(rate, headers);
         }
-        vary(self.credentials.named(), headers);
+        if headers.get(CACHE_CONTROL).is_some_and(|value| value == "no-store") {
+            return;
+        }
+        let authorization = self.varies_by_authorization().then_some(&AUTHORIZATION);
+        vary(self.credentials.named().chain(authorization), headers);
     }
 
     /// Adds to an answer which limit rejected the request.
-    fn mark_limit(&self, reason: &RejectReason, headers: &mut HeaderMap) {
+    fn mark_limit(&self, reason: &RejectReason, now: Timestamp, headers: &mut HeaderMap) {
         match reason {
             RejectReason::RateLimited(limited) => self.rate_headers.add_rejected(limited, headers),
             RejectReason::QuotaExhausted { refilled_at } => {
-                let now = self.clock.now();
                 self.rate_headers.add_exhausted(refilled_at.map(|at| at.since(now)), headers);
             }
             _ => {}
@@ -126,8 +141,9 @@ impl Settings {
     pub(super) fn reject(&self, rejected: &Rejected<'_>) -> Rejection {
         let Rejected { error, request, key, owner } = *rejected;
         span::record(key, owner);
-        let mut response =
-            ErrorResponse::new(error, &self.credentials).at(self.clock.now()).of_key(key, owner);
+        // Once, so that no header ends before another one.
+        let now = self.clock.now();
+        let mut response = ErrorResponse::new(error, &self.credentials).at(now).of_key(key, owner);
         if let Some(request) = request {
             response = response.to_request(request);
         }
@@ -141,7 +157,7 @@ impl Settings {
         let hook = self.error_response.as_ref();
         let mut answer = hook.map_or_else(|| response.problem(), |hook| hook(&response));
         if let AuthError::Verify(VerifyError::Rejected(reason)) = &error {
-            self.mark_limit(reason, answer.headers_mut());
+            self.mark_limit(reason, now, answer.headers_mut());
         }
         // A shape of the service's own may have made the answer by itself.
         answer.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

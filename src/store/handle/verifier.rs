@@ -32,6 +32,13 @@ impl Verifier {
         Self { store: store.into_key_store() }
     }
 
+    /// Returns whether both verify against one and the same store. A store around another one is
+    /// another: it may judge by rules of its own.
+    #[cfg(feature = "tower")]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.store), Arc::as_ptr(&other.store))
+    }
+
     /// Verifies a token: one use, from an unknown address.
     ///
     /// # Errors

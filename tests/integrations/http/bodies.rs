@@ -82,6 +82,7 @@ fn a_body_with_a_default() {
     let refused = ask(service, "letmein");
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
     assert!(refused.headers().contains_key("www-authenticate"));
+    assert!(!refused.headers().contains_key("content-type"));
     assert!(wait(to_bytes(Body::new(refused.into_body()), 0)).unwrap().is_empty());
 }
 

@@ -7,6 +7,15 @@ use keyhasp::{Access, CreateKey, CreateOwner, KeyLayer};
 use crate::common::World;
 use crate::http::site::{fetch, routes, site, with_token};
 
+/// An answer with 401 has a challenge, also where the service gave a place no name.
+#[test]
+fn a_place_without_a_challenge_has_one() {
+    let world = World::new();
+    let credentials = Credentials::within("Cookie", |_| None).unwrap();
+    let site = site(&world, |layer| layer.credentials(credentials));
+    assert_eq!(fetch(&site, "/", &[]).challenges(), ["ApiKey realm=\"api\""]);
+}
+
 #[test]
 fn a_realm_and_the_services_metadata() {
     let world = World::new();

@@ -1,10 +1,11 @@
 //! Answers to management calls that failed: statuses, codes, and sentences for customers.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::StatusCode;
 use keyhasp::backend::{BackendError, BackendErrorKind};
-use keyhasp::integrations::http::ManagementError;
+use keyhasp::integrations::http::{Credentials, ManagementError};
 use keyhasp::invalid::{Invalid, Problem};
 use keyhasp::store::{Resource, StateProblem, Unavailable};
 use keyhasp::{
@@ -97,13 +98,39 @@ fn statuses_and_codes() {
         let response = answer.problem();
         assert_eq!(response.status().as_u16(), status);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        // RFC 9110, section 15.5.2.
+        let challenges = response.headers().get_all("www-authenticate").iter().count();
+        assert_eq!(challenges, usize::from(status == 401), "{error}");
         // A client repeats by itself what says when: so only what is known not to have been done.
         let has_retry = response.headers().contains_key("retry-after");
-        assert_eq!(has_retry, code == "unavailable", "{error}");
+        assert!(!has_retry || code == "unavailable", "{error}");
         *codes.entry(code).or_default() += 1;
     }
     codes.remove("unavailable");
     assert!(codes.values().all(|count| *count == 1), "{codes:?}");
+}
+
+/// What heals by itself says when to try again; what a person must mend doesn't.
+#[test]
+fn retries_where_they_help() {
+    let retry_after = |error: Error| ManagementError::new(&error).retry_after();
+    let of_quota = Unavailable::Quota { retry_after: Duration::from_millis(2_500) };
+    assert_eq!(retry_after(Error::Unavailable(of_quota)), Some(3));
+    assert_eq!(retry_after(Error::Unavailable(Unavailable::Recovering)), Some(1));
+    assert_eq!(retry_after(Error::Backend(backend(BackendErrorKind::TimedOut))), Some(1));
+    assert_eq!(retry_after(Error::Unavailable(Unavailable::Damaged)), None);
+    assert_eq!(retry_after(Error::Backend(backend(BackendErrorKind::Corrupt))), None);
+    assert_eq!(retry_after(Error::LastStandardKey), None);
+}
+
+#[test]
+fn a_challenge_names_the_services_own_places() {
+    let error = Error::Forbidden(ForbiddenReason::ActingKeyRejected(None));
+    let credentials = Credentials::header("X-Api-Key").unwrap().realm("links").unwrap();
+    let answer = ManagementError::new(&error).credentials(&credentials).problem();
+    let challenge = "ApiKey realm=\"links\", header=\"x-api-key\", error=\"invalid_token\"";
+    assert_eq!(answer.headers()["www-authenticate"], challenge);
 }
 
 /// A sentence is a sentence, and names nothing of the program or the machine.

@@ -135,6 +135,10 @@ fn a_guard_behind_another_stores_layer_lets_nobody_pass() {
         assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(answer.json()["detail"], "The service can't tell who is asking.");
     }
+    // Nor does one that the other store's layer lets pass without a key.
+    let site = Router::new().route("/", any(async || "in")).layer(theirs.read_only_reads());
+    let site = site.layer(KeyLayer::new(world.verifier.clone()).allow_anonymous());
+    assert_eq!(fetch(&site, "/", &[]).status, StatusCode::INTERNAL_SERVER_ERROR);
     // A layer and a guard may come from two verifiers of one store.
     let guard = KeyLayer::new(world.verifier.clone()).require(["links:write"]).unwrap();
     let site = Router::new().route("/", any(async || "in")).layer(guard);

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,10 +12,10 @@ use axum::routing::get;
 use http::{Request, StatusCode};
 use keyhasp::backend::Memory;
 use keyhasp::integrations::http::{Credentials, PeerAddress};
-use keyhasp::store::UsageSettings;
+use keyhasp::store::{LeaseWait, StoreLayer, UsageSettings};
 use keyhasp::{
     Access, Authenticated, CreateKey, CreateOwner, KeyLayer, KeyStore, ListKeys, Rate, SetLimits,
-    Store,
+    Store, VerifiedKey, Verifier, VerifyError, VerifyRequest,
 };
 
 use crate::common::{World, builder, clock, prefix};
@@ -102,6 +103,36 @@ fn a_layer_of_another_store_verifies_by_itself() {
     let token = limited(&world, 10);
     let inner = KeyLayer::new(other.verifier.clone());
     let site = routes(&world).layer(inner).layer(KeyLayer::new(world.verifier.clone()));
+    assert_eq!(with_token(&site, "/", &token).status, StatusCode::UNAUTHORIZED);
+}
+
+/// A store that rejects what the store within accepts.
+#[derive(Debug)]
+struct Stricter(Arc<dyn KeyStore>);
+
+impl StoreLayer for Stricter {
+    fn inner(&self) -> &dyn KeyStore {
+        &*self.0
+    }
+
+    fn poll_verify(
+        &self,
+        _: &VerifyRequest<'_>,
+        _: &mut Option<LeaseWait>,
+        _: &mut Context<'_>,
+    ) -> Poll<Result<VerifiedKey, VerifyError>> {
+        Poll::Ready(Err(VerifyError::Unrecognized))
+    }
+}
+
+/// A store around the outer layer's is another store, though it has the same catalogue.
+#[test]
+fn a_layer_of_a_stricter_store_verifies_by_itself() {
+    let world = World::new();
+    let token = limited(&world, 10);
+    let stricter = Verifier::new(Arc::new(Stricter(Arc::clone(&world.store))));
+    let site = routes(&world).layer(KeyLayer::new(stricter));
+    let site = site.layer(KeyLayer::new(world.verifier.clone()));
     assert_eq!(with_token(&site, "/", &token).status, StatusCode::UNAUTHORIZED);
 }
 

@@ -11,6 +11,30 @@ use keyhasp::integrations::http::Credentials;
 use crate::common::World;
 use crate::http::site::fetch;
 
+/// A token in `Authorization` doesn't show either where the service reads another header, or where its
+/// layer is missing.
+#[test]
+fn a_token_in_the_wrong_place_does_not_show() {
+    let world = World::new();
+    let (_, issued) = world.owner("org");
+    let token = issued.token.expose();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let keep = Arc::clone(&seen);
+    let keys = KeyLayer::new(world.verifier.clone())
+        .credentials(Credentials::header("X-Api-Key").unwrap())
+        .on_rejected(move |rejected| {
+            keep.lock().unwrap().push(format!("{:?}", rejected.request()));
+        });
+    let route = || Router::new().route("/", get(async || "in"));
+    let guarded = route().layer(keys.require([]).unwrap());
+    let bearer = format!("Bearer {token}");
+    for site in [route().layer(keys), guarded] {
+        assert!(!fetch(&site, "/", &[("authorization", bearer.as_bytes())]).status.is_success());
+        let shown = seen.lock().unwrap().pop().unwrap();
+        assert!(shown.contains("Sensitive") && !shown.contains(&token[5..]), "{shown}");
+    }
+}
+
 #[test]
 fn no_header_with_a_token_shows_it() {
     let world = World::new();
