@@ -99,6 +99,8 @@ event_kinds! {
     OwnerTokensInvalidated = 25, "owner_tokens_invalidated";
     /// A suspended owner was removed with its keys.
     OwnerPurged = 26, "owner_purged";
+    /// A revocation of all keys of an owner, or its purge, is written into each key's record.
+    OwnerSweepEnded = 27, "owner_sweep_ended";
     /// A caller let the count of a key's quota begin whole again.
     KeyQuotaRefilled = 30, "key_quota_refilled";
     /// A caller added uses to a key's quota.
@@ -300,6 +302,11 @@ pub struct Event {
     /// The incarnation of the owner concerned, if there was one at that time. It is found out
     /// inside the commit.
     pub incarnation: Option<Incarnation>,
+    /// Of an event about one key, where all keys of its owner were revoked or purged by one commit:
+    /// the number of that commit's event. It took effect then; this event says that the key's own
+    /// record says so too, and has the time and the authority of that one. It is found out inside
+    /// the commit.
+    pub binding: Option<u64>,
     /// The event.
     #[serde(flatten)]
     pub draft: EventDraft,

@@ -1,9 +1,10 @@
 //! The quarantine entries that a change writes, and the damaged keys that it removes.
 
+use super::swept::Swept;
 use super::{
     BackendError, BackendErrorKind, Precondition, Rejection, Transaction, UsageSubject, Write,
 };
-use crate::id::{Incarnation, KeyId, Version};
+use crate::id::{Incarnation, KeyId, OwnerId, Version};
 use crate::key::Quarantine;
 
 /// The part of a change that is about damaged keys. Nothing of it reads a key's own record.
@@ -36,10 +37,18 @@ impl<'a> Quarantines<'a> {
         Ok(Ok(()))
     }
 
-    pub(super) fn write(&self, tx: &mut dyn Transaction) -> Result<(), BackendError> {
+    /// Writes them. Where the change is a piece of a sweep, the keys are those of the sweep's owner.
+    pub(super) fn write(
+        &self,
+        tx: &mut Swept<'_>,
+        swept: Option<&OwnerId>,
+    ) -> Result<(), BackendError> {
         self.entries.iter().try_for_each(|entry| tx.put_quarantine(entry))?;
         for id in &self.removed {
-            tx.remove_damaged_key(*id)?;
+            match swept {
+                Some(owner) => tx.sweep_damaged_key(owner, *id)?,
+                None => tx.remove_damaged_key(*id)?,
+            }
             tx.put_usage(&UsageSubject::Key(*id), None)?;
         }
         Ok(())

@@ -5,49 +5,9 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{
-    KeyName, KeyRecord, Kind, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata,
-    Usage, Used,
+    KeyCounts, KeyName, KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord,
+    StoreMetadata, Usage, Used,
 };
-
-/// Counts of an owner's keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyCounts {
-    /// All of them, the revoked too.
-    pub all: u64,
-    /// The live: neither revoked nor lapsed.
-    pub live: u64,
-    /// The live of kind standard.
-    pub live_standard: u64,
-}
-
-impl KeyCounts {
-    /// Counts one key.
-    #[must_use]
-    pub fn of(key: &KeyRecord) -> Self {
-        let live = u64::from(key.is_live());
-        Self { all: 1, live, live_standard: live * u64::from(key.kind == Kind::Standard) }
-    }
-
-    /// These counts and others together.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            all: self.all + other.all,
-            live: self.live + other.live,
-            live_standard: self.live_standard + other.live_standard,
-        }
-    }
-
-    /// These counts without others; none is less than 0.
-    #[must_use]
-    pub fn minus(self, other: Self) -> Self {
-        Self {
-            all: self.all.saturating_sub(other.all),
-            live: self.live.saturating_sub(other.live),
-            live_standard: self.live_standard.saturating_sub(other.live_standard),
-        }
-    }
-}
 
 /// A backend's state inside one commit: reads see the writes before them.
 ///

@@ -102,6 +102,23 @@ impl Store {
         self.verifier.fetch_leases()
     }
 
+    /// Writes now what revocations of all keys of an owner, and purges of owners, have yet to write into
+    /// the keys' records, without waiting for the thread that does. Changes no answer. Returns the
+    /// number of records.
+    ///
+    /// # Errors
+    /// [`Error`] if the backend fails. What was written before that stays.
+    pub fn finish_sweeps(&self) -> Result<u64, Error> {
+        self.engine.check_process()?;
+        self.engine.finish_sweeps(None)
+    }
+
+    /// The same with at most so many pieces.
+    #[doc(hidden)]
+    pub fn work_sweeps_for_tests(&self, pieces: usize) -> Result<u64, Error> {
+        self.engine.work_sweeps(None, pieces)
+    }
+
     /// Mends graces that a clock reckoned that was ahead, before a call that may change something.
     /// If that fails, the next call tries again.
     fn mended(&self) -> &Manager {

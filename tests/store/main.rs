@@ -36,5 +36,6 @@ mod secrets;
 mod settings;
 mod shared;
 mod shown;
+mod sweeps;
 mod usage;
 mod verification;

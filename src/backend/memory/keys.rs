@@ -295,6 +295,7 @@ mod tests {
             tokens_valid_from: None,
         };
         let owner = OwnerRecord {
+            sweeps: None,
             id: owner(),
             version: Version::FIRST,
             fixed_defaults: SettingNames::default(),

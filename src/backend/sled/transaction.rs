@@ -56,6 +56,24 @@ impl Overlay<'_> {
         Ok(())
     }
 
+    fn store_owner(
+        &mut self,
+        before: Option<&OwnerRecord>,
+        after: Option<&OwnerRecord>,
+    ) -> Result<(), Fault> {
+        if let Some(owner) = before {
+            leads::of_owner(owner).iter().for_each(|(tree, lead)| self.remove(*tree, lead));
+            if after.is_none() {
+                self.remove_record(Tree::Owners, trees::owner(&owner.id))?;
+            }
+        }
+        if let Some(owner) = after {
+            leads::of_owner(owner).iter().for_each(|(tree, lead)| self.put(*tree, lead, &[]));
+            self.put_record(Tree::Owners, trees::owner(&owner.id), &encode_owner(owner)?)?;
+        }
+        Ok(())
+    }
+
     /// Removes a key without its record, and all that leads to it.
     fn remove_key(&mut self, id: KeyId) -> Result<(), Fault> {
         let mut owners = BTreeSet::new();
@@ -207,12 +225,7 @@ impl Transaction for Overlay<'_> {
         before: Option<&OwnerRecord>,
         after: Option<&OwnerRecord>,
     ) -> Result<(), BackendError> {
-        told(match (before, after) {
-            (_, Some(owner)) => encode_owner(owner)
-                .and_then(|record| self.put_record(Tree::Owners, trees::owner(&owner.id), &record)),
-            (Some(owner), None) => self.remove_record(Tree::Owners, trees::owner(&owner.id)),
-            (None, None) => Ok(()),
-        })
+        told(self.store_owner(before, after))
     }
 
     fn put_key(

@@ -28,8 +28,9 @@ pub(super) const ORPHANS: [(&str, &str, &str); 3] = [
 
 /// Owners whose counts of keys aren't those of their keys.
 const MISCOUNTED: &str =
-    "SELECT id FROM owners WHERE (keys_all, keys_live, keys_live_standard) IS NOT (
-    SELECT count(*), count(*) FILTER (WHERE state NOT IN (3, 4)),
+    "SELECT id FROM owners WHERE (keys_all, keys_unrevoked, keys_live, keys_live_standard) IS NOT (
+    SELECT count(*), count(*) FILTER (WHERE state != 3),
+      count(*) FILTER (WHERE state NOT IN (3, 4)),
       count(*) FILTER (WHERE state NOT IN (3, 4) AND kind = 'standard')
     FROM keys NOT INDEXED WHERE owner = owners.id)";
 

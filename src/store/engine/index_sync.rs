@@ -115,7 +115,7 @@ impl Records {
             self.reload_owner(owner)?;
         }
         for owner in &affected.owners {
-            if !self.reload_owner_alone(owner, made)? {
+            if !self.reload_owner_alone(owner, affected.purged.contains(owner), made)? {
                 gone.push(owner);
             }
         }
@@ -202,6 +202,12 @@ impl Records {
     /// exists. The keys of an owner whose record is damaged or lost are damaged too: what they may
     /// do isn't known.
     fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
+        self.reload_owner_as(owner, false)
+    }
+
+    /// The same. With `was_purged`, the index may have keys of an owner that had the id before: what is
+    /// put gets another number, and they go.
+    fn reload_owner_as(&self, owner: &OwnerId, was_purged: bool) -> Result<bool, Error> {
         let mut records = Vec::new();
         self.backend.scan_owner(owner, &mut |scanned| {
             self.note_scanned(&scanned);
@@ -219,6 +225,9 @@ impl Records {
                 self.damages.forget(key.id);
             }
         }
+        // Dropped, and its keys with it, once the others were put: a key of the new owner that was
+        // under the number of the purged one is there throughout.
+        let _purged = was_purged.then(|| self.index.detach_owner(owner));
         // If putting them fails midway, they are read again.
         self.index.begin_unread(owner);
         let mut unsettled = UnsettledOwner { records: self, owner, is_settled: false };
@@ -238,20 +247,28 @@ impl Records {
     }
 
     /// Reads an owner from the backend into the index, and its keys only as far as the change reaches
-    /// them. Returns whether the owner exists.
-    fn reload_owner_alone(&self, owner: &OwnerId, made: Made) -> Result<bool, Error> {
-        if self.index.owner_named(owner).is_none() {
-            return self.reload_owner(owner);
-        }
-        match self.backend.owner(owner) {
-            Ok(Some(record)) => {
+    /// them, or if the owner was purged and has a successor of its id. Returns whether it exists.
+    fn reload_owner_alone(
+        &self,
+        owner: &OwnerId,
+        was_purged: bool,
+        made: Made,
+    ) -> Result<bool, Error> {
+        let is_known = self.index.owner_named(owner).is_some();
+        match self.stored.owner(owner) {
+            Ok(None) if was_purged => {}
+            // The scan would look at each key that is yet to go.
+            Ok(Some(record)) if record.is_purged() => {}
+            // As above, where the index knows no owner of the id: a new one's keys have events of their own.
+            Ok(Some(record)) if is_known && !was_purged || !is_known && record.sweeps.is_some() => {
                 self.damages.forget_owner(DamagedRecord::Owner(*owner));
-                self.put_owner(&(&record).into(), made).map(|()| true)
+                return self.put_owner(&(&record).into(), made).map(|()| true);
             }
-            Ok(None) => self.reload_owner(owner),
-            Err(error) if error.damage().is_some() => self.reload_owner(owner),
-            Err(error) => Err(error.into()),
+            Err(error) if error.damage().is_none() => return Err(error.into()),
+            _ => return self.reload_owner_as(owner, was_purged),
         }
+        self.damages.forget_owner(DamagedRecord::Owner(*owner));
+        Ok(false)
     }
 
     pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), Error> {
@@ -264,7 +281,7 @@ impl Records {
             Err(IndexError::OwnerMissing) => self.reload_owner(&key.owner).map(|_exists| ()),
             // Another process has just changed the owner.
             Err(IndexError::OwnerOutdated) => {
-                self.reload_owner_alone(&key.owner, Made::Elsewhere)?;
+                self.reload_owner_alone(&key.owner, false, Made::Elsewhere)?;
                 self.index.put_key(key).map_err(|error| self.index_error(error))
             }
             put => put.map_err(|error| self.index_error(error)),

@@ -21,6 +21,8 @@
 //! | `damages` | damaged records, which are in no index |
 //! | `worker`, `outcomes` | background threads that end with the store; the last results of their work |
 //! | `noting` | how writes end |
+//! | `shown` | the records as pending sweeps say that they are |
+//! | `sweeps` | the pieces that write a sweep into the keys' records |
 //! | `health` | the health of a store, and the thread that tells of changes |
 //!
 //! A change enters through `Engine::commit`, and waits in `group_commit` until its batch is
@@ -49,6 +51,8 @@ mod records;
 mod recovery;
 mod refresh;
 mod settling;
+mod shown;
+mod sweeps;
 mod watching;
 mod worker;
 
@@ -60,5 +64,6 @@ pub(super) use pruning::Retention;
 pub(super) use records::{KeyObserver, MetadataState, Records, RecordsParts, stored_metadata};
 pub(super) use recovery::{FIRST_PAUSE, next_attempt};
 pub(super) use settling::start_settling;
+pub(super) use sweeps::start_sweeps;
 pub(super) use watching::start_watch;
 pub(super) use worker::{Next, Signal, Threads, Worked, Workers};

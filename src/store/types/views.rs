@@ -218,6 +218,7 @@ impl Owner {
             max_keys,
             lifetime,
             tokens_valid_from,
+            sweeps: _,
             created_at,
             created_by,
             updated_at,
@@ -231,7 +232,7 @@ impl Owner {
             limits,
             max_keys,
             lifetime,
-            tokens_valid_from: tokens_valid_from.map(|from| from.moment),
+            tokens_valid_from: tokens_valid_from.and_then(|from| from.shown()),
             created_at,
             // Only administrators create owners.
             created_by: created_by.shown_to(viewer, true),

@@ -63,7 +63,13 @@ pub(super) fn owners<B: Backend + ?Sized>(
     let (mut shown, mut after) = (Vec::new(), None);
     for _ in 0..MOST_PAGES {
         let Bounds { limit, examine } = bounds;
-        let page = backend.page_owners(&OwnerPageQuery { after, suspended, limit, examine })?;
+        let page = backend.page_owners(&OwnerPageQuery {
+            swept: false,
+            after,
+            suspended,
+            limit,
+            examine,
+        })?;
         ensure!(
             page.owners.len() <= limit.min(examine),
             "a page of {bounds:?} shows {} owners",

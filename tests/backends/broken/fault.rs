@@ -58,6 +58,15 @@ pub(crate) enum Fault {
     RulesDoNotAskTheData,
     VersionsAreIgnored,
 
+    // Sweeps.
+    EndsOfSweepsAreLost,
+    PiecesWriteNothing,
+    RefusedPiecesAreAcknowledged,
+    SweepsAreLost,
+    SweepsHaveNoLimit,
+    SweepsLoseTheirReason,
+    SweptOwnersAreNotListed,
+
     // Records that aren't kept as they are.
     AccessIsCut,
     BatchesAreSmall,
