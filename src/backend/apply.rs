@@ -52,7 +52,7 @@ fn write(mut plan: Plan<'_>, tx: &mut Swept<'_>, change: &Change) -> Result<Appl
     let lapses = plan.lapses.write(tx)?;
     plan.requests.write(tx, change)?;
     tx.finish()?;
-    let of_piece = plan.sweeping.piece().map(|(_, sweep)| sweep);
+    let of_piece = plan.sweeping.piece();
     let overtaken = overtaken.iter().map(|(draft, sweep)| (draft, Some(sweep)));
     let own = change.operations.iter().map(|made| (&made.event, of_piece));
     let events = lapses.iter().map(|draft| (draft, None)).chain(overtaken).chain(own);
@@ -109,6 +109,6 @@ fn write_records(plan: &Plan<'_>, tx: &mut Swept<'_>, first_own: u64) -> Result<
     for (of, usage) in &plan.usage {
         tx.put_usage(of, Some(usage))?;
     }
-    plan.quarantines.write(tx, plan.sweeping.piece().map(|(owner, _)| owner))?;
+    plan.quarantines.write(tx)?;
     Ok(swept)
 }

@@ -138,7 +138,7 @@ pub enum Write {
     CreateOwner(Box<OwnerRecord>),
     /// The end of a sweep: every key that it covers is written. The last end of a purged owner
     /// removes its record. Only in a piece of that sweep.
-    EndSweep,
+    EndSweep(AllWritten),
     /// Nothing: the event stands alone.
     Nothing,
     /// A suspended owner to remove, with all keys that it has: they are gone from this commit on,
@@ -174,6 +174,19 @@ pub enum Write {
     /// No new record: the event raises this alert for a key. The backend keeps, beside the key's
     /// usage, that the alert was written.
     RecordAlert(KeyId, Alert),
+}
+
+/// How it is known that every key which a sweep covers is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllWritten {
+    /// By the list of the owner's keys, which may lack some, so that the counts must agree. So many
+    /// damaged keys are left in it, each under an entry that revokes it.
+    Listed {
+        /// The number of damaged keys.
+        damaged: u64,
+    },
+    /// By the records of all keys, whatever leads to them.
+    Looked,
 }
 
 /// A key to be created.

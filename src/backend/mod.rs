@@ -72,7 +72,8 @@ pub use crate::key::KeyCounts;
 pub use apply::apply;
 pub use apply_usage::apply_usage;
 pub use change::{
-    Applied, Change, Once, Operation, PepperUse, PieceOf, Precondition, Rejection, Write, WriteKey,
+    AllWritten, Applied, Change, Once, Operation, PepperUse, PieceOf, Precondition, Rejection,
+    Write, WriteKey,
 };
 pub use check::check_by_reading;
 pub use contract::{Backend, CommitOutcome, Sharing};

@@ -125,7 +125,7 @@ impl<'a> Plan<'a> {
     fn take(&mut self, tx: &mut Swept<'_>, (place, operation): (usize, &'a Operation)) -> Checked {
         let at = operation.event.at;
         match &operation.write {
-            write @ (Write::SweepKey(..) | Write::EndSweep) => self.sweeping.take(tx, write),
+            write @ (Write::SweepKey(..) | Write::EndSweep(_)) => self.sweeping.take(tx, write),
             Write::Nothing | Write::CreateMetadata(_) => Ok(Ok(())),
             write @ (Write::Quarantine(_) | Write::RemoveDamagedKey(_)) => {
                 self.quarantines.take(tx, write)

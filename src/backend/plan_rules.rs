@@ -62,6 +62,9 @@ impl Plan<'_> {
         owner: &OwnerId,
         mut needed: u64,
     ) -> Result<bool, BackendError> {
+        if needed == 0 {
+            return Ok(true);
+        }
         // Keys of the change itself are passed over, those that lapse already, and at most one
         // that must stay.
         let passed_over = self.keys.len() as u64 + self.lapses.lost_by(owner).live + 1;
@@ -97,7 +100,13 @@ impl Plan<'_> {
             of_keys.map(|key| key.owner).chain(self.owners.keys().copied()).collect();
         for id in owners {
             let (gone, come) = self.counts_of(&id);
-            let before = tx.key_counts(&id)?;
+            let before = match tx.key_counts(&id) {
+                // None of those that there are is left.
+                Err(error) if error.damage().is_some() && self.sweeping.binds(&id) => {
+                    KeyCounts::default()
+                }
+                counts => counts?,
+            };
             let gone = self.sweeping.going(&id, before).unwrap_or(gone);
             let after = before.minus(gone).plus(come);
             let owner = self.owner_after(tx, &id)?;

@@ -1,10 +1,9 @@
 //! The quarantine entries that a change writes, and the damaged keys that it removes.
 
-use super::swept::Swept;
 use super::{
     BackendError, BackendErrorKind, Precondition, Rejection, Transaction, UsageSubject, Write,
 };
-use crate::id::{Incarnation, KeyId, OwnerId, Version};
+use crate::id::{Incarnation, KeyId, Version};
 use crate::key::Quarantine;
 
 /// The part of a change that is about damaged keys. Nothing of it reads a key's own record.
@@ -37,21 +36,13 @@ impl<'a> Quarantines<'a> {
         Ok(Ok(()))
     }
 
-    /// Writes them. Where the change is a piece of a sweep, the keys are those of the sweep's owner.
-    pub(super) fn write(
-        &self,
-        tx: &mut Swept<'_>,
-        swept: Option<&OwnerId>,
-    ) -> Result<(), BackendError> {
+    /// Writes them.
+    pub(super) fn write(&self, tx: &mut dyn Transaction) -> Result<(), BackendError> {
         self.entries.iter().try_for_each(|entry| tx.put_quarantine(entry))?;
-        for id in &self.removed {
-            match swept {
-                Some(owner) => tx.sweep_damaged_key(owner, *id)?,
-                None => tx.remove_damaged_key(*id)?,
-            }
-            tx.put_usage(&UsageSubject::Key(*id), None)?;
+        if !self.removed.is_empty() {
+            tx.remove_damaged_keys(&self.removed)?;
         }
-        Ok(())
+        self.removed.iter().try_for_each(|id| tx.put_usage(&UsageSubject::Key(*id), None))
     }
 
     /// Leaves the incarnation out of an event whose owner's record is damaged.

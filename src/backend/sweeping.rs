@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::swept::Swept;
+use super::swept::{Swept, damaged_counts};
 use super::{BackendError, Change, KeyCounts, Operation, PieceOf, Precondition, Rejection, Write};
-use crate::id::{Incarnation, OwnerId};
+use crate::id::{Incarnation, KeyId, OwnerId};
 use crate::key::{KeyRecord, MAX_SWEEPS, OwnerRecord, Sweep, SweepKind};
 
 /// The sweeps that a change binds, and the piece that it is.
@@ -16,6 +16,8 @@ pub(super) struct Sweeping {
     piece: Option<(PieceOf, Sweep)>,
     /// The stored records that the piece writes.
     keys: Vec<KeyRecord>,
+    /// What the stored counts lose by them.
+    gone: KeyCounts,
     ends: bool,
 }
 
@@ -38,7 +40,13 @@ impl Sweeping {
         tx: &mut Swept<'_>,
         write: &Write,
     ) -> Result<Result<(), Rejection>, BackendError> {
-        let Some((_, sweep)) = &self.piece else { return Ok(Err(Rejection::KeysChanged)) };
+        let Some((piece, sweep)) = &self.piece else { return Ok(Err(Rejection::KeysChanged)) };
+        if let Write::EndSweep(by) = write {
+            if !tx.may_end(*piece, *by)? {
+                return Ok(Err(Rejection::Damaged(Box::new(damaged_counts(&piece.owner)))));
+            }
+            self.ends = true;
+        }
         if let Write::SweepKey(id, version) = write {
             let key = tx.stored_key(*id)?;
             let found = key.as_ref().map(|key| key.version);
@@ -54,9 +62,14 @@ impl Sweeping {
             if !is_of_it {
                 return Ok(Err(Rejection::KeysChanged));
             }
+            // Writing it would fail, and with it other callers' changes of the same batch.
+            let after = sweep.applied(key.clone());
+            let gone = KeyCounts::of(&key).minus(KeyCounts::of_any(after.as_ref()));
+            self.gone = self.gone.plus(gone);
+            if tx.stored_counts(&key.owner)?.checked_minus(self.gone).is_none() {
+                return Ok(Err(Rejection::Damaged(Box::new(damaged_counts(&key.owner)))));
+            }
             self.keys.push(key);
-        } else {
-            self.ends = true;
         }
         Ok(Ok(()))
     }
@@ -73,7 +86,15 @@ impl Sweeping {
             return Ok(Err(Rejection::SweepsPending(owner)));
         }
         let (at, authority) = (operation.event.at, operation.event.authority.clone());
-        let sweep = Sweep { epoch: 0, kind, at, authority, incarnation, binding: 0 };
+        let sweep = Sweep {
+            epoch: 0,
+            kind,
+            at,
+            authority,
+            incarnation,
+            binding: 0,
+            last_key: KeyId::from_u128(0),
+        };
         self.bound.insert(owner, (place, sweep));
         Ok(Ok(()))
     }
@@ -122,8 +143,8 @@ impl Sweeping {
         Ok(removed)
     }
 
-    /// Returns the sweep of which the change is a piece, with its owner.
-    pub(super) fn piece(&self) -> Option<(&OwnerId, &Sweep)> {
-        self.piece.as_ref().map(|(piece, sweep)| (&piece.owner, sweep))
+    /// Returns the sweep of which the change is a piece.
+    pub(super) fn piece(&self) -> Option<&Sweep> {
+        self.piece.as_ref().map(|(_, sweep)| sweep)
     }
 }

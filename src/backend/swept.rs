@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{BackendError, Damage, KeyCounts, PieceOf, Transaction, UsageSubject};
+use super::{
+    AllWritten, BackendError, Damage, DamagedRecord, KeyCounts, PieceOf, Transaction, UsageSubject,
+};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventDraft, EventKind, Fields};
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -82,22 +84,46 @@ impl<'t> Swept<'t> {
 
     /// Binds a sweep of all keys that the owner has now.
     pub(super) fn bind(&mut self, owner: &OwnerId, sweep: Sweep) -> Result<u64, BackendError> {
-        // The record as it is: the one that replaces it has the same epochs.
-        let counts = self.key_counts(owner)?;
+        // The record as it is: the one that replaces it has the same epochs. What is bound doesn't
+        // rest on counts, which may be damaged: they answer how many keys there were, and `left`.
+        let counts = unless_damaged(self.key_counts(owner))?.unwrap_or_default();
         let (swept, left) = match sweep.kind {
             SweepKind::Purge => (counts.all, counts),
             SweepKind::Revoke => (counts.unrevoked, KeyCounts { all: 0, ..counts }),
         };
+        let last_key = match unless_damaged(self.inner.last_key(owner))? {
+            Some(last) => last.unwrap_or(KeyId::from_u128(0)),
+            // Not known, so each damaged key is covered.
+            None => KeyId::from_u128(u128::MAX),
+        };
         let stored = self.stored(owner)?;
-        if let Some(record) = stored.record.as_mut().filter(|_| swept > 0) {
+        if let Some(record) = &mut stored.record {
             let sweeps = record.sweeps.get_or_insert_default();
             let from = TokensValidFrom::after_sweep(record.tokens_valid_from);
             sweeps.left = sweeps.left.plus(left);
-            sweeps.pending.push(Sweep { epoch: from.epoch, ..sweep });
+            sweeps.pending.push(Sweep { epoch: from.epoch, last_key, ..sweep });
             record.tokens_valid_from = Some(from);
             stored.is_changed = true;
         }
         Ok(swept)
+    }
+
+    /// Returns whether what is stored agrees with the end of a sweep. By the list of an owner's keys
+    /// some may have been overlooked; then the counts have them. While another sweep covers these
+    /// too, that one's end asks.
+    pub(super) fn may_end(&mut self, piece: PieceOf, by: AllWritten) -> Result<bool, BackendError> {
+        let AllWritten::Listed { damaged } = by else { return Ok(true) };
+        let Some(sweeps) = self.sweeps(&piece.owner)? else { return Ok(true) };
+        let mut others = sweeps.pending.iter().filter(|sweep| sweep.epoch != piece.epoch);
+        let is_last = others.clone().next().is_none();
+        let is_last_purge = !others.any(|sweep| sweep.kind == SweepKind::Purge);
+        let left = sweeps.left;
+        Ok((!is_last_purge || left.all == 0) && (!is_last || left.unrevoked <= damaged))
+    }
+
+    /// Returns the counts of an owner's keys as they are stored.
+    pub(super) fn stored_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
+        self.inner.key_counts(owner)
     }
 
     /// Ends a sweep whose keys are all written, and with the last one the record of an owner that
@@ -127,18 +153,6 @@ impl<'t> Swept<'t> {
         self.put_stored_key(Some(key), after)
     }
 
-    /// Removes a damaged key that a piece has met, and counts it out.
-    pub(super) fn sweep_damaged_key(
-        &mut self,
-        owner: &OwnerId,
-        id: KeyId,
-    ) -> Result<(), BackendError> {
-        let before = self.inner.key_counts(owner)?;
-        self.inner.remove_damaged_key(id)?;
-        let gone = before.minus(self.inner.key_counts(owner)?);
-        self.count(owner, gone, KeyCounts::default())
-    }
-
     /// Lists the events of those keys of a change that a sweep covers and no piece has written: with
     /// the change their records say so, so that no piece will.
     pub(super) fn overtaken<'k>(
@@ -165,6 +179,32 @@ impl<'t> Swept<'t> {
             }
         }
         Ok(())
+    }
+
+    /// Returns the owners of whose keys damaged ones may be covered, and what the counts have of such.
+    /// A damaged record doesn't say whose it is.
+    fn owners_of_damaged(
+        &mut self,
+        ids: &[KeyId],
+    ) -> Result<Vec<(OwnerId, bool, KeyCounts)>, BackendError> {
+        let mut found = Vec::new();
+        self.inner.each_owner(&mut |owner| {
+            let Ok(OwnerRecord { id, sweeps: Some(sweeps), .. }) = owner else { return };
+            let kinds: Vec<_> = ids
+                .iter()
+                .filter_map(|id| sweeps.of_damaged(*id))
+                .map(|sweep| sweep.kind)
+                .collect();
+            if !kinds.is_empty() {
+                found.push((id, kinds.contains(&SweepKind::Purge)));
+            }
+        })?;
+        let mut owners = Vec::new();
+        for (id, is_purge) in found {
+            let counts = unless_damaged(self.inner.key_counts(&id))?;
+            owners.extend(counts.map(|counts| (id, is_purge, counts)));
+        }
+        Ok(owners)
     }
 
     fn put_stored_key(
@@ -199,6 +239,7 @@ impl<'t> Swept<'t> {
         }
         let stored = self.stored(owner)?;
         if let Some(sweeps) = stored.record.as_mut().and_then(|owner| owner.sweeps.as_mut()) {
+            // More are gone than were counted only if the counts were damaged when a sweep was bound.
             sweeps.left = sweeps.left.plus(come).minus(gone);
             stored.is_changed = true;
         }
@@ -250,7 +291,12 @@ impl Transaction for Swept<'_> {
 
     fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
         let counts = self.inner.key_counts(owner)?;
-        Ok(self.sweeps(owner)?.map_or(counts, |sweeps| counts.minus(sweeps.left)))
+        let Some(sweeps) = self.sweeps(owner)? else { return Ok(counts) };
+        counts.checked_minus(sweeps.left).ok_or_else(|| miscounted(owner))
+    }
+
+    fn last_key(&mut self, owner: &OwnerId) -> Result<Option<KeyId>, BackendError> {
+        self.inner.last_key(owner)
     }
 
     fn live_keys_named(
@@ -279,21 +325,24 @@ impl Transaction for Swept<'_> {
             return self.inner.expired_keys(owner, by, limit);
         }
         // Those that a sweep covers stand among them, any number of them.
-        let (mut asked, mut seen) = (limit, BTreeSet::new());
+        let there = usize::try_from(self.key_counts(owner)?.live).unwrap_or(usize::MAX);
+        let limit = limit.min(there);
+        let (mut asked, mut seen) = (limit, 0);
         let mut live = Vec::new();
-        loop {
+        while live.len() < limit {
             let ids = self.inner.expired_keys(owner, by, asked)?;
-            let is_all = ids.len() < asked;
-            for id in ids {
-                if live.len() < limit && seen.insert(id) && self.is_live(id)? {
-                    live.push(id);
+            for id in ids.iter().skip(seen) {
+                if live.len() < limit && self.is_live(*id)? {
+                    live.push(*id);
                 }
             }
-            if is_all || live.len() == limit {
-                return Ok(live);
+            if ids.len() < asked {
+                break;
             }
+            seen = ids.len();
             asked = asked.saturating_mul(2);
         }
+        Ok(live)
     }
 
     fn keys_created_by(&mut self, creator: KeyId) -> Result<Vec<KeyId>, BackendError> {
@@ -305,11 +354,8 @@ impl Transaction for Swept<'_> {
                 Err(error) if error.damage().is_none() => return Err(error),
                 Ok(None) | Err(_) => continue,
             };
-            // A key creates others of one owner, as a rule its own.
-            if !self.sweeps(&owner)?.is_some_and(Sweeps::has_purge) {
-                break;
-            }
-            if self.key(*id)?.is_none() {
+            // Another one than the creator's, perhaps, and not of all the same.
+            if self.sweeps(&owner)?.is_some_and(Sweeps::has_purge) && self.key(*id)?.is_none() {
                 gone.insert(*id);
             }
         }
@@ -404,8 +450,15 @@ impl Transaction for Swept<'_> {
         self.inner.put_quarantine(entry)
     }
 
-    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
-        self.inner.remove_damaged_key(id)
+    fn remove_damaged_keys(&mut self, ids: &[KeyId]) -> Result<(), BackendError> {
+        let owners = self.owners_of_damaged(ids)?;
+        self.inner.remove_damaged_keys(ids)?;
+        for (owner, is_purge, before) in owners {
+            let gone = before.minus(self.inner.key_counts(&owner)?);
+            let all = if is_purge { gone.all } else { 0 };
+            self.count(&owner, KeyCounts { all, ..gone }, KeyCounts::default())?;
+        }
+        Ok(())
     }
 
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {
@@ -446,11 +499,29 @@ impl Transaction for Swept<'_> {
 }
 
 impl Swept<'_> {
-    /// Returns whether a key lives. Whether a damaged one does isn't known.
+    /// Returns whether a key lives. Whether a damaged one does isn't known. Keeps no record: many are
+    /// asked for.
     fn is_live(&mut self, id: KeyId) -> Result<bool, BackendError> {
-        match self.key(id) {
-            Err(error) if error.damage().is_some() => Ok(true),
-            key => Ok(key?.is_some_and(|key| key.is_live())),
-        }
+        let Some(key) = unless_damaged(self.inner.key(id))? else { return Ok(true) };
+        let Some(key) = key else { return Ok(false) };
+        Ok(key.is_live() && !self.is_covered(&key)?)
     }
+}
+
+/// Returns what was read; `None` if it is damaged.
+fn unless_damaged<T>(read: Result<T, BackendError>) -> Result<Option<T>, BackendError> {
+    match read {
+        Err(error) if error.damage().is_some() => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// The error of an owner whose sweeps have more keys than its counts.
+fn miscounted(owner: &OwnerId) -> BackendError {
+    BackendError::damaged("store", "commit", damaged_counts(owner))
+}
+
+/// The damage of an owner whose counts of keys don't fit its sweeps.
+pub(super) fn damaged_counts(owner: &OwnerId) -> Damage {
+    Damage::new("owners", "the counts of keys", DamagedRecord::Owner(*owner))
 }

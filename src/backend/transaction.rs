@@ -1,6 +1,6 @@
 //! A backend's state inside one commit, on which the shared rules decide.
 
-use super::{BackendError, Damage, UsageSubject};
+use super::{BackendError, Damage, DamagedRecord, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -36,6 +36,24 @@ pub trait Transaction {
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
     fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError>;
+
+    /// The greatest id of an owner's keys, damaged ones included; `None` without keys. Asked when all
+    /// keys of the owner are revoked or go, so it should not look at all keys, as the default does.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn last_key(&mut self, owner: &OwnerId) -> Result<Option<KeyId>, BackendError> {
+        let mut last = None;
+        self.each_key(&mut |key| {
+            last = match key {
+                Ok(key) if key.owner == *owner => last.max(Some(key.id)),
+                // It may be the owner's.
+                Err(Damage { record: DamagedRecord::Key(id), .. }) => last.max(Some(id)),
+                _ => last,
+            };
+        })?;
+        Ok(last)
+    }
 
     /// The live keys of an owner that have this name; one, or more where names need not be
     /// unique.
@@ -145,12 +163,12 @@ pub trait Transaction {
     /// [`BackendError`]; the batch is abandoned.
     fn put_quarantine(&mut self, entry: &Quarantine) -> Result<(), BackendError>;
 
-    /// Removes a key without reading its record, with its quarantine entry and all by which it is
-    /// found, and counts its owner's keys again.
+    /// Removes keys without reading their records, with their quarantine entries and all by which they
+    /// are found, and counts their owners' keys again.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
-    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError>;
+    fn remove_damaged_keys(&mut self, ids: &[KeyId]) -> Result<(), BackendError>;
 
     /// Appends an event; its number is one more than the last.
     ///

@@ -45,6 +45,17 @@ impl KeyCounts {
         }
     }
 
+    /// These counts without others; `None` if they have fewer.
+    #[must_use]
+    pub fn checked_minus(self, other: Self) -> Option<Self> {
+        Some(Self {
+            all: self.all.checked_sub(other.all)?,
+            unrevoked: self.unrevoked.checked_sub(other.unrevoked)?,
+            live: self.live.checked_sub(other.live)?,
+            live_standard: self.live_standard.checked_sub(other.live_standard)?,
+        })
+    }
+
     /// These counts without others; none is less than 0.
     #[must_use]
     pub fn minus(self, other: Self) -> Self {

@@ -41,6 +41,9 @@ pub struct Sweep {
     pub incarnation: Incarnation,
     /// The number of the event that bound it.
     pub binding: u64,
+    /// The greatest id of the keys that the owner had; 0 without any. A damaged key with a greater one
+    /// came later: ids grow.
+    pub last_key: KeyId,
 }
 
 /// The sweeps of an owner that pieces have yet to write.
@@ -60,6 +63,13 @@ impl Sweep {
     #[must_use]
     pub fn covers(&self, current: &TokenRecord) -> bool {
         current.epochs.owner < self.epoch
+    }
+
+    /// Returns whether a key whose record can't be read is one of those that the owner had, as far as
+    /// its id tells.
+    #[must_use]
+    pub fn covers_damaged(&self, id: KeyId) -> bool {
+        id <= self.last_key
     }
 
     /// Returns the switch of the keys that it revokes.
@@ -124,6 +134,15 @@ impl Sweeps {
         })
     }
 
+    /// Returns the sweep that ends a damaged key of the owner: a purge before a revocation, since it
+    /// removes the key with what lies over it.
+    #[must_use]
+    pub fn of_damaged(&self, id: KeyId) -> Option<&Sweep> {
+        let mut covering = self.pending.iter().filter(|sweep| sweep.covers_damaged(id));
+        let purge = covering.clone().find(|sweep| sweep.kind == SweepKind::Purge);
+        purge.or_else(|| covering.next_back())
+    }
+
     /// Returns whether one of them is a purge.
     #[must_use]
     pub fn has_purge(&self) -> bool {
@@ -149,6 +168,7 @@ struct StoredSweep {
     at: u64,
     incarnation: u64,
     binding: u64,
+    last_key: String,
     role: StoredRole,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     owner: Option<String>,
@@ -176,7 +196,7 @@ enum StoredRole {
 
 impl StoredSweep {
     fn of(sweep: &Sweep) -> Self {
-        let Sweep { epoch, kind, at, authority, incarnation, binding } = sweep;
+        let Sweep { epoch, kind, at, authority, incarnation, binding, last_key } = sweep;
         let Authority { role, actor, reason, reason_for_owner, correlation_id } = authority;
         let token = role.acting_token();
         Self {
@@ -185,6 +205,7 @@ impl StoredSweep {
             at: at.as_millis(),
             incarnation: incarnation.get(),
             binding: *binding,
+            last_key: last_key.to_string(),
             role: match role {
                 Role::Administrator => StoredRole::Administrator,
                 Role::Owner { .. } => StoredRole::Owner,
@@ -227,6 +248,7 @@ impl StoredSweep {
             at: Timestamp::from_millis(self.at).ok()?,
             incarnation: Incarnation::new(self.incarnation).ok()?,
             binding: self.binding,
+            last_key: self.last_key.parse().ok()?,
             authority: Authority {
                 role,
                 actor: Actor::from_stored_text(&self.actor)?,
@@ -306,16 +328,23 @@ mod tests {
         let texts = (".{0,20}", prop::option::of("[ -~]{1,40}"), any::<bool>());
         let kind = prop_oneof![Just(SweepKind::Purge), Just(SweepKind::Revoke)];
         let at = (0..1_u64 << 40).prop_map(|at| Timestamp::from_millis(at).unwrap());
-        let numbers = (any::<u32>(), 1..1_u64 << 52, any::<u64>());
+        let numbers = (any::<u32>(), 1..1_u64 << 52, any::<u64>(), any::<u128>());
         let sweep = (numbers, kind, at, roles(), texts).prop_filter_map(
             "texts within their limits",
-            |((epoch, incarnation, binding), kind, at, role, (actor, reason, reason_for_owner))| {
+            |(
+                (epoch, incarnation, binding, last_key),
+                kind,
+                at,
+                role,
+                (actor, reason, reason_for_owner),
+            )| {
                 let reason = reason.map(Reason::new).transpose().ok()?;
                 let correlation_id = CorrelationId::new("7").ok().filter(|_| reason_for_owner);
                 let actor = Actor::new(actor).ok()?;
                 let authority = Authority { role, actor, reason, reason_for_owner, correlation_id };
                 let incarnation = Incarnation::new(incarnation).unwrap();
-                Some(Sweep { epoch, kind, at, authority, incarnation, binding })
+                let last_key = KeyId::from_u128(last_key);
+                Some(Sweep { epoch, kind, at, authority, incarnation, binding, last_key })
             },
         );
         let pending = prop::collection::vec(sweep, 1..=MAX_SWEEPS);

@@ -324,6 +324,31 @@ mod tests {
         memory
     }
 
+    /// A key that takes no other one's place looks for none that has expired.
+    #[test]
+    fn a_key_that_has_a_place_visits_none_of_those_that_a_sweep_revoked() {
+        let visited = |keys: u16| {
+            let memory = owner_with(keys);
+            let commit = |change: Change| {
+                let before = VISITED.get();
+                memory.commit(&[change]).unwrap().remove(0).unwrap();
+                VISITED.get() - before
+            };
+            let current = memory.owner(&owner()).unwrap().unwrap();
+            let next = OwnerRecord { version: current.version.next(), ..current };
+            let later = |number| {
+                let mut key = key(number);
+                key.current.epochs.owner = 1;
+                key
+            };
+            let mut bind = change(Write::RevokeKeys(Box::new(next)), None);
+            bind.operations.extend(change(create(later(9_000)), None).operations);
+            commit(bind);
+            commit(change(create(later(9_001)), Some(at(9_999))))
+        };
+        assert_eq!(visited(4), visited(2_000));
+    }
+
     /// Whatever is judged: names, numbers of keys, the last standard key, keys that lapse.
     #[test]
     fn a_commit_visits_as_many_keys_however_many_there_are() {

@@ -139,6 +139,14 @@ impl Transaction for Overlay<'_> {
         told(self.load_counts(owner))
     }
 
+    fn last_key(&mut self, owner: &OwnerId) -> Result<Option<KeyId>, BackendError> {
+        let prefix = trees::of_owner(owner);
+        let end = trees::after_prefix(&prefix);
+        // The ids are inverted, so that the greatest comes first.
+        let first = self.first(Tree::OwnerKeys, &prefix, &end, 1);
+        told(first.map(|keys| keys.first().and_then(|key| trees::key_in(key))))
+    }
+
     fn live_keys_named(
         &mut self,
         owner: &OwnerId,
@@ -248,8 +256,8 @@ impl Transaction for Overlay<'_> {
         )
     }
 
-    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
-        told(self.remove_key(id))
+    fn remove_damaged_keys(&mut self, ids: &[KeyId]) -> Result<(), BackendError> {
+        ids.iter().try_for_each(|id| told(self.remove_key(*id)))
     }
 
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {

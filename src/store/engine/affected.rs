@@ -94,7 +94,10 @@ impl AffectedRecords {
 
 /// Returns whether a write changes no record as it is shown.
 fn is_hidden(write: &Write) -> bool {
-    matches!(write, Write::Nothing | Write::RecordAlert(..) | Write::SweepKey(..) | Write::EndSweep)
+    matches!(
+        write,
+        Write::Nothing | Write::RecordAlert(..) | Write::SweepKey(..) | Write::EndSweep(_)
+    )
 }
 
 /// Returns whether a write binds a sweep.

@@ -390,7 +390,7 @@ impl Engine {
                 self.records.observer.forget_key(*id);
                 Ok(())
             }
-            Write::Nothing | Write::RecordAlert(..) | Write::EndSweep => Ok(()),
+            Write::Nothing | Write::RecordAlert(..) | Write::EndSweep(_) => Ok(()),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::worker::Signal;
 use crate::backend::{
-    Backend, BackendError, BackendLayer, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
+    Backend, BackendError, BackendLayer, DamagedRow, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,
     OwnerPageQuery, Scanned, StateSet,
 };
 use crate::id::{KeyId, NumericId, OwnerId};
@@ -52,16 +52,61 @@ impl ShownBackend {
         Ok(swept)
     }
 
-    /// Reads a page of stored keys of all states, and returns those that a filter means.
+    /// Reads a page of stored keys of all states, as many as may be looked at, and returns those that a
+    /// filter means.
     fn page_of(&self, query: &KeyPageQuery, swept: &SweptOwners) -> Result<KeyPage, BackendError> {
         let filter = KeyFilter { states: StateSet::ALL, ..query.filter.clone() };
-        let page = self.stored.page_keys(&KeyPageQuery { filter, ..query.clone() })?;
+        let limit = query.examine;
+        let page = self.stored.page_keys(&KeyPageQuery { filter, limit, ..query.clone() })?;
         let shown = page.keys.into_iter().filter_map(|key| match swept.get(&key.owner) {
             Some(sweeps) => sweeps.applied(key),
             None => Some(key),
         });
         let keys = shown.filter(|key| query.filter.matches(key)).collect();
-        Ok(KeyPage { keys, ..page })
+        let mut page = KeyPage { keys, ..page };
+        let damaged = page.damaged.iter().filter_map(DamagedRow::key);
+        let mut ids: Vec<KeyId> = page.keys.iter().map(|key| key.id).chain(damaged).collect();
+        if ids.len() > query.limit {
+            ids.sort_unstable();
+            let last = ids[ids.len() - query.limit];
+            page.keys.retain(|key| key.id >= last);
+            page.damaged.retain(|row| row.key().is_none_or(|id| id >= last));
+            page.next = Some(last);
+        }
+        Ok(page)
+    }
+
+    /// Counts the keys of owners without sweeps. That takes more than one reading: returns `None` if
+    /// something was committed meanwhile.
+    fn count_others(
+        &self,
+        filter: &KeyFilter,
+        swept: &SweptOwners,
+    ) -> Result<Option<u64>, BackendError> {
+        let before = self.stored.last_event()?;
+        let mut others = self.stored.count_keys(filter)?;
+        for owner in swept.keys() {
+            let filter = KeyFilter { owner: Some(*owner), ..filter.clone() };
+            others = others.saturating_sub(self.stored.count_keys(&filter)?);
+        }
+        Ok((self.stored.last_event()? == before).then_some(others))
+    }
+
+    /// Counts the keys that a filter means by looking at each.
+    fn count_shown(&self, filter: &KeyFilter, swept: &SweptOwners) -> Result<u64, BackendError> {
+        let (limit, examine) = (AT_ONCE, AT_ONCE);
+        let filter = filter.clone();
+        let mut query = KeyPageQuery { filter, before: None, after: None, limit, examine };
+        let mut count = 0;
+        loop {
+            let page = self.page_of(&query, swept)?;
+            // A damaged one counts: it is shown in lists too.
+            count += (page.keys.len() + page.damaged.len()) as u64;
+            match page.next {
+                Some(next) => query.before = Some(next),
+                None => return Ok(count),
+            }
+        }
     }
 
     /// Returns a stored key as its owner's sweeps show it.
@@ -149,19 +194,17 @@ impl BackendLayer for ShownBackend {
         if swept.is_empty() {
             return self.stored.count_keys(filter);
         }
-        let (limit, examine) = (AT_ONCE, AT_ONCE);
-        let filter = filter.clone();
-        let mut query = KeyPageQuery { filter, before: None, after: None, limit, examine };
-        let mut count = 0;
-        loop {
-            let page = self.page_of(&query, &swept)?;
-            // A damaged one counts: it is shown in lists too.
-            count += (page.keys.len() + page.damaged.len()) as u64;
-            match page.next {
-                Some(next) => query.before = Some(next),
-                None => return Ok(count),
-            }
+        if filter.owner.is_some() {
+            return self.count_shown(filter, &swept);
         }
+        let Some(mut count) = self.count_others(filter, &swept)? else {
+            return self.count_shown(filter, &swept);
+        };
+        for owner in swept.keys() {
+            let filter = KeyFilter { owner: Some(*owner), ..filter.clone() };
+            count += self.count_shown(&filter, &swept)?;
+        }
+        Ok(count)
     }
 
     fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, BackendError> {

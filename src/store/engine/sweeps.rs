@@ -3,7 +3,7 @@
 //! A piece changes no answer: the store shows the records as the sweep says that they are, before the
 //! piece and after it. So pieces may stop anywhere, and another opening or process goes on with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use super::shown::swept_owners;
 use super::worker::{Next, Worked, Workers};
 use crate::authority::{Actor, Authority, Role};
 use crate::backend::{
-    BackendError, BackendErrorKind, Change, DamagedRow, KeyFilter, KeyPage, KeyPageQuery, PieceOf,
-    Rejection, StateSet, Write, swept_event,
+    AllWritten, BackendError, BackendErrorKind, Change, Damage, DamagedRow, KeyFilter, KeyPage,
+    KeyPageQuery, Operation, PieceOf, Rejection, StateSet, Write, swept_event,
 };
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::{KeyId, OwnerId, Version};
-use crate::key::{OwnerRecord, Quarantine, Sweep, Sweeps};
+use crate::key::{OwnerRecord, Quarantine, Sweep, SweepKind, Sweeps};
 use crate::store::types::error::Error;
 use crate::store::types::verify_error::Unavailable;
 
@@ -28,6 +28,9 @@ const PIECE: usize = 256;
 
 /// Longest pause after an attempt that failed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Pause after an attempt that met damage. It may have looked at all keys.
+const PAUSE_OF_DAMAGE: Duration = Duration::from_secs(60);
 
 /// Starts the thread that works pieces: when the opening has met a sweep, and when one was bound.
 pub(in crate::store) fn start_sweeps(
@@ -46,6 +49,9 @@ pub(in crate::store) fn start_sweeps(
         Err(error @ Error::Unavailable(Unavailable::Closed)) => {
             Worked::with(Err(error), Next::Never)
         }
+        Err(Error::Backend(error)) if error.kind() == BackendErrorKind::Corrupt => {
+            Worked::with(Err(error.into()), Next::After(PAUSE_OF_DAMAGE))
+        }
         Err(error) => {
             let now = pause;
             pause = (now * 2).min(LONGEST_PAUSE);
@@ -59,10 +65,44 @@ pub(in crate::store) fn start_sweeps(
 /// The place of the next piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// Among the owner's keys below this one, newest first; at first among all.
+    /// Among the keys below this one, newest first; at first among all.
     Below(Option<KeyId>),
     /// After the last key.
     End,
+}
+
+/// The keys at which a pass looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Among {
+    /// Those that are listed as the owner's.
+    Owners,
+    /// All, since that list may lack some.
+    All,
+}
+
+/// The pieces that may still be written, and the keys' records that were.
+struct Budget {
+    pieces: usize,
+    written: u64,
+}
+
+/// What a pass over keys has met.
+struct Pass {
+    /// The sweeps that were pending when it began. It has written all that they cover.
+    epochs: Vec<u32>,
+    written_all: AllWritten,
+}
+
+/// The outcome of commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Committed {
+    All,
+    /// Another thread or process was there first.
+    Overtaken,
+    /// No more pieces were asked for.
+    Stopped,
+    /// By the counts there are covered keys that aren't written.
+    Overlooked,
 }
 
 impl Engine {
@@ -72,90 +112,161 @@ impl Engine {
         self.work_sweeps(owner, usize::MAX)
     }
 
-    /// The same with at most so many pieces.
+    /// The same with at most so many pieces. An owner whose pieces can't be written keeps no other one's
+    /// from being written.
     pub(in crate::store) fn work_sweeps(
         &self,
         owner: Option<&OwnerId>,
         pieces: usize,
     ) -> Result<u64, Error> {
-        let (mut written, mut left) = (0, pieces);
+        let mut budget = Budget { written: 0, pieces };
+        let mut failed = BTreeSet::new();
+        let mut first = Ok(());
         loop {
             let owners = match owner {
                 Some(id) => self.records.stored.owner(id)?.into_iter().collect(),
                 None => swept_owners(&*self.records.stored)?,
             };
-            let mut is_any = false;
-            for owner in owners {
-                let Some(sweeps) = &owner.sweeps else { continue };
-                is_any = true;
-                written += self.sweep_owner(&owner, sweeps, &mut left)?;
-                if left == 0 {
-                    return Ok(written);
+            let is_left =
+                |owner: &&OwnerRecord| owner.sweeps.is_some() && !failed.contains(&owner.id);
+            let left: Vec<OwnerId> = owners.iter().filter(is_left).map(|owner| owner.id).collect();
+            for id in &left {
+                if let Err(error) = self.sweep_owner(id, &mut budget) {
+                    failed.insert(*id);
+                    first = first.and(Err(error));
                 }
             }
-            if !is_any {
-                return Ok(written);
+            if left.is_empty() || budget.pieces == 0 {
+                return first.map(|()| budget.written);
             }
         }
     }
 
     /// Writes what the pending sweeps of an owner say of its keys, in one pass over all of them, and
-    /// ends those sweeps. Stops early if another thread or process has written a piece of its own;
-    /// the caller then looks again.
-    fn sweep_owner(
+    /// ends those sweeps. If the counts say that the pass has overlooked some, makes another one over
+    /// the keys of all owners. What is bound meanwhile is left to the next call.
+    fn sweep_owner(&self, id: &OwnerId, budget: &mut Budget) -> Result<(), Error> {
+        for among in [Among::Owners, Among::All] {
+            let Some(pass) = self.write_keys(id, among, budget)? else { return Ok(()) };
+            if self.end_sweeps(id, &pass, budget)? != Committed::Overlooked {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one pass. Returns `None` if it was stopped, or if the owner has no sweeps any more.
+    fn write_keys(
         &self,
-        owner: &OwnerRecord,
-        sweeps: &Sweeps,
-        left: &mut usize,
-    ) -> Result<u64, Error> {
-        let (mut written, mut place) = (0, Place::Below(None));
+        id: &OwnerId,
+        among: Among,
+        budget: &mut Budget,
+    ) -> Result<Option<Pass>, Error> {
+        let Some((_, sweeps)) = self.stored_sweeps(id)? else { return Ok(None) };
+        let epochs: Vec<u32> = sweeps.pending.iter().map(|sweep| sweep.epoch).collect();
+        // A revocation changes no key that is revoked.
+        let is_all = sweeps.has_purge() || among == Among::All;
+        let states = if is_all { StateSet::ALL } else { StateSet::UNREVOKED };
+        let owner = (among == Among::Owners).then_some(*id);
+        let (mut place, mut damaged, mut unknown) = (Place::Below(None), 0, None);
         while let Place::Below(before) = place {
-            let page = self.records.stored.page_keys(&KeyPageQuery {
-                filter: KeyFilter {
-                    owner: Some(owner.id),
-                    ..KeyFilter::new(StateSet::ALL, Timestamp::MIN)
-                },
+            // As it is now: another one may have its id by now, with keys of its own.
+            let Some((owner_now, sweeps)) = self.stored_sweeps(id)? else { return Ok(None) };
+            let mut page = self.records.stored.page_keys(&KeyPageQuery {
+                filter: KeyFilter { owner, ..KeyFilter::new(states, Timestamp::MIN) },
                 before,
                 after: None,
                 limit: PIECE,
                 examine: PIECE,
             })?;
             let next = page.next.map_or(Place::End, |next| Place::Below(Some(next)));
-            for change in self.pieces_of(page, owner, sweeps)? {
-                if *left == 0 {
-                    return Ok(written);
-                }
-                *left -= 1;
-                let keys = change.operations.len() as u64;
-                if !self.commit_piece(change)? {
-                    return Ok(written);
-                }
-                written += keys;
+            if among == Among::All {
+                page.keys.retain(|key| key.owner == *id);
+                // Whose they are isn't known, but an entry that revokes one does for each owner.
+                let is_open = |row: &DamagedRow| {
+                    row.quarantine.as_ref().is_none_or(|entry| entry.revoked.is_none())
+                        && row.key().is_none_or(|id| sweeps.of_damaged(id).is_some())
+                };
+                unknown = unknown.or(page.damaged.drain(..).find(is_open));
             }
-            place = next;
+            let revoked = |row: &&DamagedRow| {
+                let sweep = row.key().and_then(|id| sweeps.of_damaged(id));
+                sweep.is_some_and(|sweep| sweep.kind == SweepKind::Revoke)
+            };
+            let damaged_here = page.damaged.iter().filter(revoked).count() as u64;
+            match self.commit_pieces(self.pieces_of(page, &owner_now, &sweeps)?, budget)? {
+                Committed::Stopped => return Ok(None),
+                Committed::All => (place, damaged) = (next, damaged + damaged_here),
+                // Looks at this page again.
+                Committed::Overtaken | Committed::Overlooked => {}
+            }
         }
-        for sweep in &sweeps.pending {
-            if *left == 0 {
-                return Ok(written);
-            }
-            *left -= 1;
-            if !self.commit_piece(self.end_of(sweep, owner)?)? {
-                return Ok(written);
-            }
-        }
-        Ok(written)
+        let written_all = match (among, unknown) {
+            (Among::Owners, _) => AllWritten::Listed { damaged },
+            (Among::All, None) => AllWritten::Looked,
+            (Among::All, Some(row)) => return Err(self.damage_error(row.damage)),
+        };
+        Ok(Some(Pass { epochs, written_all }))
     }
 
-    /// Commits a piece; returns whether it took effect. It doesn't if another one was there first.
-    fn commit_piece(&self, change: Change) -> Result<bool, Error> {
+    /// Returns an owner as it is stored, and its sweeps, if it has some.
+    fn stored_sweeps(&self, id: &OwnerId) -> Result<Option<(OwnerRecord, Box<Sweeps>)>, Error> {
+        let owner = self.records.stored.owner(id)?;
+        Ok(owner.and_then(|owner| owner.sweeps.clone().map(|sweeps| (owner, sweeps))))
+    }
+
+    fn commit_pieces(&self, pieces: Vec<Change>, budget: &mut Budget) -> Result<Committed, Error> {
+        for change in pieces {
+            let keys = change.operations.len() as u64;
+            match self.commit_piece(change, budget)? {
+                Committed::All => budget.written += keys,
+                other => return Ok(other),
+            }
+        }
+        Ok(Committed::All)
+    }
+
+    /// Ends the sweeps of a pass.
+    fn end_sweeps(
+        &self,
+        id: &OwnerId,
+        pass: &Pass,
+        budget: &mut Budget,
+    ) -> Result<Committed, Error> {
+        for epoch in &pass.epochs {
+            let Some((owner, sweeps)) = self.stored_sweeps(id)? else { break };
+            let sweep = sweeps.pending.iter().find(|sweep| sweep.epoch == *epoch);
+            let Some(sweep) = sweep else { continue };
+            let change = self.end_of(sweep, &owner, pass.written_all)?;
+            match self.commit_piece(change, budget)? {
+                Committed::All | Committed::Overtaken => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Committed::All)
+    }
+
+    fn commit_piece(&self, change: Change, budget: &mut Budget) -> Result<Committed, Error> {
+        if budget.pieces == 0 {
+            return Ok(Committed::Stopped);
+        }
+        budget.pieces -= 1;
+        let is_end = |made: &Operation| matches!(made.write, Write::EndSweep(_));
+        let ends = change.operations.iter().any(is_end);
         match self.commit_alone(change)? {
-            Ok(_) => Ok(true),
-            Err(Rejection::Conflict { .. } | Rejection::KeysChanged) => Ok(false),
+            Ok(_) => Ok(Committed::All),
+            Err(Rejection::Conflict { .. } | Rejection::KeysChanged) => Ok(Committed::Overtaken),
+            Err(Rejection::Damaged(_)) if ends => Ok(Committed::Overlooked),
+            Err(Rejection::Damaged(damage)) => Err(self.damage_error(*damage)),
             Err(rejection) => {
                 let (kind, name) = (BackendErrorKind::Corrupt, self.records.backend.name());
                 Err(BackendError::new(kind, name, "write a sweep").with_source(rejection).into())
             }
         }
+    }
+
+    fn damage_error(&self, damage: Damage) -> Error {
+        BackendError::damaged(self.records.backend.name(), "write a sweep", damage).into()
     }
 
     /// Makes the pieces of a page of stored keys, one for each sweep that covers some of them, in the
@@ -176,9 +287,9 @@ impl Engine {
                 add(sweep, Write::SweepKey(key.id, key.version), swept_event(sweep, &key));
             }
         }
-        for row in page.damaged {
-            if let Some(sweep) = sweeps.pending.last()
-                && let Some((write, event)) = self.damaged_key(&row, sweep, owner)?
+        for id in page.damaged.iter().filter_map(DamagedRow::key) {
+            if let Some(sweep) = sweeps.of_damaged(id)
+                && let Some((write, event)) = self.damaged_key(id, sweep, owner)?
             {
                 add(sweep, write, event);
             }
@@ -186,15 +297,13 @@ impl Engine {
         Ok(pieces.into_values().collect())
     }
 
-    /// Ends a damaged key. Whether the sweep covers it can't be read, so it is ended in any case:
-    /// with its owner it goes, otherwise an entry lies over it.
+    /// Ends a damaged key. A purge removes it, a revocation lays an entry over it.
     fn damaged_key(
         &self,
-        row: &DamagedRow,
+        id: KeyId,
         sweep: &Sweep,
         owner: &OwnerRecord,
     ) -> Result<Option<(Write, EventDraft)>, Error> {
-        let Some(id) = row.key() else { return Ok(None) };
         let known = self.records.stored.quarantine(id)?;
         let event = |kind, version, fields| EventDraft {
             at: sweep.at,
@@ -206,7 +315,7 @@ impl Engine {
             fields,
             authority: sweep.authority.clone(),
         };
-        if owner.is_purged() {
+        if sweep.kind == SweepKind::Purge {
             let version = known.map_or(Version::FIRST, |entry| entry.version);
             let event = event(EventKind::KeyPurged, version, Fields::NONE);
             return Ok(Some((Write::RemoveDamagedKey(id), event)));
@@ -224,7 +333,7 @@ impl Engine {
     }
 
     /// Makes the piece that ends a sweep.
-    fn end_of(&self, sweep: &Sweep, owner: &OwnerRecord) -> Result<Change, Error> {
+    fn end_of(&self, sweep: &Sweep, owner: &OwnerRecord, by: AllWritten) -> Result<Change, Error> {
         let event = EventDraft {
             at: self.records.now(),
             kind: EventKind::OwnerSweepEnded,
@@ -235,7 +344,7 @@ impl Engine {
             fields: Fields::NONE,
             authority: Authority::new(Role::Administrator, Actor::store()?),
         };
-        Ok(new_piece(sweep, owner).and(Write::EndSweep, event))
+        Ok(new_piece(sweep, owner).and(Write::EndSweep(by), event))
     }
 }
 

@@ -41,6 +41,13 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     ),
     (Fault::RefusedPiecesAreAcknowledged, &["sweep_a_piece_is_written_once"]),
     (
+        Fault::SweepsAreBoundByTheCount,
+        &[
+            "sweep_a_revocation_binds_the_owner_and_leaves_its_keys",
+            "sweep_an_end_with_keys_left_is_refused",
+        ],
+    ),
+    (
         Fault::SweepsAreLost,
         &[
             "sweep_a_revocation_binds_the_owner_and_leaves_its_keys",

@@ -62,6 +62,7 @@ pub(crate) enum Fault {
     EndsOfSweepsAreLost,
     PiecesWriteNothing,
     RefusedPiecesAreAcknowledged,
+    SweepsAreBoundByTheCount,
     SweepsAreLost,
     SweepsHaveNoLimit,
     SweepsLoseTheirReason,

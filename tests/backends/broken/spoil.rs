@@ -185,9 +185,9 @@ impl FaultyBackend {
             }
             Write::PurgeOwner(..) if self.is(Fault::SweepsAreLost) => *write = Write::Nothing,
             Write::SweepKey(..) if self.is(Fault::PiecesWriteNothing) => *write = Write::Nothing,
-            Write::EndSweep if self.is(Fault::EndsOfSweepsAreLost) => *write = Write::Nothing,
+            Write::EndSweep(_) if self.is(Fault::EndsOfSweepsAreLost) => *write = Write::Nothing,
             Write::GrantOwnerUses(..)
-            | Write::EndSweep
+            | Write::EndSweep(_)
             | Write::Nothing
             | Write::PurgeOwner(..)
             | Write::RevokeKeys(_)

@@ -25,7 +25,7 @@ pub(super) fn written(write: &Write) -> Option<Record> {
         Write::SweepKey(id, _) => Record::Key(*id),
         Write::RemoveOwner(id, _) | Write::PurgeOwner(id, _) => Record::Owner(*id),
         Write::CreateMetadata(_) | Write::ReplaceMetadata(_) => Record::StoreMetadata,
-        Write::EndSweep | Write::Nothing | Write::RecordAlert(..) => return None,
+        Write::EndSweep(_) | Write::Nothing | Write::RecordAlert(..) => return None,
     })
 }
 

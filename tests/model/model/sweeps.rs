@@ -61,12 +61,6 @@ impl Model {
         let keys = keys.filter(|key| purges || key.revoked.is_none());
         let keys: Vec<(KeyId, u64, bool)> =
             keys.map(|key| (key.id, key.version, key.sealed_under.is_some())).collect();
-        if keys.is_empty() {
-            if let Some(sweeps) = self.sweeps.get_mut(&owner) {
-                sweeps.version = version;
-            }
-            return;
-        }
         let sweeps = self.sweeps.entry(owner).or_default();
         sweeps.version = version;
         for (id, version, had_seal) in keys {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use keyhasp::backend::{
-    Backend, BackendCall, BackendCallKind, BackendError, BackendLayer, Change, CommitOutcome,
-    KeyPage, KeyPageQuery, Memory,
+    Backend, BackendCall, BackendCallKind, BackendError, BackendErrorKind, BackendLayer, Change,
+    CommitOutcome, KeyPage, KeyPageQuery, Memory,
 };
+use keyhasp::id::OwnerId;
 use keyhasp::key::RejectReason;
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Issued, KeyId, KeyStore, ListEvents, ListKeys,
-    Store, VerifyError,
+    Access, AdminKeys, CreateKey, CreateOwner, EventKind, Issued, KeyId, KeyStore, ListEvents,
+    ListKeys, Store, VerifyError,
 };
 
 use crate::common::keep_open::KeepOpen;
@@ -153,6 +154,101 @@ fn each_backend(test: impl Fn(Opening)) {
             Arc::new(Sled::open_or_create(&path, options).unwrap().0)
         }));
     }
+}
+
+/// A backend whose list of an owner's keys lacks one, and whose commits of one owner's pieces fail.
+#[derive(Debug, Default)]
+struct Faults {
+    hidden: Option<KeyId>,
+    failing: Option<OwnerId>,
+}
+
+#[derive(Debug)]
+struct Faulty {
+    inner: Arc<dyn Backend>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl BackendLayer for Faulty {
+    fn inner(&self) -> &dyn Backend {
+        &*self.inner
+    }
+
+    fn page_keys(&self, query: &KeyPageQuery) -> Result<KeyPage, BackendError> {
+        let mut page = self.inner.page_keys(query)?;
+        if query.filter.owner.is_some() {
+            let hidden = self.faults.lock().unwrap().hidden;
+            page.keys.retain(|key| Some(key.id) != hidden);
+        }
+        Ok(page)
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        let failing = self.faults.lock().unwrap().failing;
+        let mut pieces = batch.iter().filter_map(|change| change.piece_of);
+        if pieces.any(|piece| Some(piece.owner) == failing) {
+            return Err(BackendError::new(BackendErrorKind::Full, "faulty", "commit"));
+        }
+        self.inner.commit(batch)
+    }
+}
+
+#[test]
+fn a_key_that_the_list_of_its_owner_lacks_is_swept_too() {
+    for (bind, verdict) in BINDINGS {
+        each_backend(|open| {
+            let faults = Arc::<Mutex<Faults>>::default();
+            let backend = Faulty { inner: open(), faults: Arc::clone(&faults) };
+            let world = World::on(Arc::new(backend), 4);
+            faults.lock().unwrap().hidden = Some(world.keys[1].key.id);
+            bind(&world);
+            let _ = world.store.finish_sweeps();
+            world.all_are(verdict);
+            let World { store, admin, keys, .. } = world;
+            drop((store, admin));
+            let store = builder(&clock(), 2).without_sweeps_for_tests().open_on(open()).unwrap();
+            let answer = |issued: &Issued| store.verify(issued.token.expose().as_bytes());
+            assert!(keys.iter().all(|issued| answer(issued).unwrap_err() == verdict));
+            store.finish_sweeps().unwrap();
+            assert!(keys.iter().all(|issued| answer(issued).unwrap_err() == verdict));
+            assert_eq!(store.check().unwrap(), []);
+        });
+    }
+}
+
+#[test]
+fn an_owner_whose_pieces_fail_keeps_no_other_one_waiting() {
+    let faults = Arc::<Mutex<Faults>>::default();
+    let backend = Faulty { inner: Arc::new(Memory::new()), faults: Arc::clone(&faults) };
+    let world = World::on(Arc::new(backend), 4);
+    world.revoke_all();
+    world.admin.revoke_all(&owner("other"), None).unwrap();
+    faults.lock().unwrap().failing = Some(owner("org"));
+    assert!(world.store.finish_sweeps().is_err());
+    let ended = world.admin.events(&ListEvents::new().owner(owner("other"))).unwrap().items;
+    assert_eq!(ended.last().unwrap().kind, EventKind::OwnerSweepEnded);
+    faults.lock().unwrap().failing = None;
+    assert_eq!(world.store.finish_sweeps().unwrap(), 5);
+}
+
+#[test]
+fn lists_and_counts_in_the_middle_ask_for_few_pages() {
+    let world = World::on(Arc::new(Memory::new()), 600);
+    let fresh = world.admin.create(&owner("org"), CreateKey::new(Access::Full)).unwrap().key.id;
+    world.admin.revoke(fresh).unwrap();
+    let replacement = Some(CreateKey::new(Access::Full));
+    world.admin.revoke_all(&owner("org"), replacement).unwrap();
+    let pages = |run: &dyn Fn()| {
+        world.taken();
+        run();
+        world.taken().iter().filter(|call| matches!(call, Call::Page(_))).count()
+    };
+    let list = ListKeys::new().owner(owner("org")).limit(1);
+    assert_eq!(pages(&|| assert_eq!(world.admin.list(&list).unwrap().items.len(), 1)), 1);
+    assert_eq!(pages(&|| assert_eq!(world.admin.count(&ListKeys::new()).unwrap(), 2)), 1);
+    world.revoke_all();
+    let again = || assert_eq!(world.admin.revoke_all(&owner("org"), None).unwrap().revoked, 0);
+    assert_eq!(pages(&again), 1);
 }
 
 #[test]

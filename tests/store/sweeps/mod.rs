@@ -4,6 +4,8 @@
 
 mod binding;
 mod counts;
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+mod damage;
 mod law;
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 mod shared;

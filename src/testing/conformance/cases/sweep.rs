@@ -2,13 +2,15 @@
 
 use crate::authority::{Actor, Authority, CorrelationId, Reason, Role};
 use crate::backend::{
-    Backend, Change, OwnerPageQuery, PieceOf, Precondition, Rejection, Write, swept_event,
+    AllWritten, Backend, Change, OwnerPageQuery, PieceOf, Precondition, Rejection, Write,
+    swept_event,
 };
 use crate::event::{EventDraft, EventKind};
-use crate::id::{Generation, Incarnation, OwnerId, Version};
+use crate::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{
-    IssueEpochs, KeyRecord, MAX_SWEEPS, OwnerRecord, StoreRules, Sweep, SweepKind, TokenRecord,
+    IssueEpochs, KeyRecord, MAX_SWEEPS, OwnerRecord, Quarantine, StoreRules, Sweep, SweepKind,
+    TokenRecord,
 };
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -21,6 +23,10 @@ list![
     sweep_what_is_bound_counts_in_the_next_commit,
     sweep_pieces_write_what_was_bound,
     sweep_a_piece_is_written_once,
+    sweep_an_end_with_keys_left_is_refused,
+    sweep_damaged_keys_count_no_more_once_they_go,
+    sweep_the_greatest_key_is_known,
+    sweep_a_key_may_have_created_keys_of_a_purged_owner_and_others,
     sweep_a_purged_owner_may_come_again,
     sweep_the_last_piece_removes_a_purged_owner,
     sweep_owners_with_sweeps_are_listed,
@@ -84,7 +90,7 @@ fn key_piece(sweep: &Sweep, key: &KeyRecord) -> Change {
 
 fn end(owner: OwnerId, sweep: &Sweep) -> Result<Change, Invalid> {
     let draft = EventDraft { owner: Some(owner), ..sample::event(EventKind::OwnerSweepEnded)? };
-    Ok(piece(owner, sweep).and(Write::EndSweep, draft))
+    Ok(piece(owner, sweep).and(Write::EndSweep(AllWritten::Listed { damaged: 0 }), draft))
 }
 
 /// The owner's record says it; no key's does.
@@ -205,6 +211,94 @@ fn sweep_a_piece_is_written_once(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
+/// A list of keys may lack one. The counts have it.
+fn sweep_an_end_with_keys_left_is_refused(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme", "other"])?;
+    let keys = [key_of_epoch(1, 0)?, key_of_epoch(2, 0)?, key_of(3, "other", 0)?];
+    for key in &keys {
+        backend.apply(sample::create_key(key)?)?;
+    }
+    let (acme, other) = (sample::owner("acme")?, sample::owner("other")?);
+    for (owner, change, keys) in
+        [(&acme, revoke_keys(&acme)?, &keys[..2]), (&other, purge(&other)?, &keys[2..])]
+    {
+        let applied = backend.apply(change)?;
+        ensure_eq!(applied.swept, keys.len() as u64, "keys that it covers");
+        let (_, sweeps) = swept_owner(&*backend)?;
+        for key in keys {
+            let early = backend.refuse(end(owner.id, &sweeps[0])?)?;
+            ensure!(matches!(early, Rejection::Damaged(_)), "an end with keys left: {early:?}");
+            backend.apply(key_piece(&sweeps[0], key))?;
+        }
+        backend.apply(end(owner.id, &sweeps[0])?)?;
+        ensure_eq!(swept(&*backend)?.len(), 0, "owners with sweeps");
+    }
+    Ok(())
+}
+
+/// By a change that is no piece, too: what is bound afterwards covers all keys.
+fn sweep_damaged_keys_count_no_more_once_they_go(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme"])?;
+    let (keys, mut acme) = ([key_of_epoch(1, 0)?, key_of_epoch(2, 0)?], sample::owner("acme")?);
+    for key in &keys {
+        backend.apply(sample::create_key(key)?)?;
+    }
+    let entry = Quarantine {
+        id: keys[1].id,
+        owner: None,
+        version: Version::FIRST,
+        blocked: None,
+        revoked: None,
+    };
+    let draft = EventDraft { key: Some(keys[1].id), ..sample::event(EventKind::KeyRevoked)? };
+    backend.apply(Change::of(Write::Quarantine(Box::new(entry)), draft))?;
+    backend.apply(revoke_keys(&acme)?)?;
+    acme = sample::changed_owner(&acme);
+    let draft = EventDraft { key: Some(keys[1].id), ..sample::event(EventKind::KeyPurged)? };
+    backend.apply(Change::of(Write::RemoveDamagedKey(keys[1].id), draft))?;
+    backend.apply(sample::create_key(&key_of_epoch(3, 1)?)?)?;
+    let applied = backend.apply(revoke_keys(&acme)?)?;
+    ensure_eq!(applied.swept, 1, "keys that the second revocation covers");
+    ensure_eq!(swept_owner(&*backend)?.1.len(), 2, "sweeps of the owner");
+    Ok(())
+}
+
+/// In any order. Those of the purged one are gone.
+fn sweep_a_key_may_have_created_keys_of_a_purged_owner_and_others(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme", "other"])?;
+    let creator = key_of_epoch(1, 0)?;
+    let created = |number, owner| -> Result<_, Invalid> {
+        Ok(KeyRecord { created_by_key: Some(creator.id), ..key_of(number, owner, 0)? })
+    };
+    let keys = [created(2, "acme")?, created(3, "other")?, created(4, "acme")?];
+    backend.apply(sample::create_key(&creator)?)?;
+    for key in &keys {
+        backend.apply(sample::create_key(key)?)?;
+    }
+    backend.apply(purge(&sample::owner("other")?)?)?;
+    let left = Precondition::CreatedKeys(creator.id, vec![keys[0].id, keys[2].id]);
+    backend.apply(sample::replace_key(&sample::changed_key(&creator))?.requiring(left))?;
+    Ok(())
+}
+
+/// The greatest of the owner's when the sweep was bound, whatever its state, and 0 without keys.
+fn sweep_the_greatest_key_is_known(lab: &Lab<'_>) -> Tested {
+    let backend = lab.with_owners(&["acme", "acmf"])?;
+    let mut acme = sample::owner("acme")?;
+    backend.apply(revoke_keys(&acme)?)?;
+    acme = sample::changed_owner(&acme);
+    let last = key_of_epoch(3, 1)?;
+    for key in [key_of_epoch(2, 1)?, last.clone(), key_of(9, "acmf", 0)?] {
+        backend.apply(sample::create_key(&key)?)?;
+    }
+    backend.apply(sample::replace_key(&sample::revoked(&last)?)?)?;
+    backend.apply(revoke_keys(&acme)?)?;
+    let (_, sweeps) = swept_owner(&*backend)?;
+    let found: Vec<_> = sweeps.iter().map(|sweep| sweep.last_key).collect();
+    ensure_eq!(found, [KeyId::from_u128(0), last.id], "greatest keys");
+    Ok(())
+}
+
 /// At once, with nothing of the one before: its keys don't count, and its epochs go on.
 fn sweep_a_purged_owner_may_come_again(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
@@ -247,9 +341,12 @@ fn sweep_the_last_piece_removes_a_purged_owner(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "none"])?;
     let keys = [key_of_epoch(1, 0)?, key_of_epoch(2, 0)?];
     backend.apply_all(&[sample::create_key(&keys[0])?, sample::create_key(&keys[1])?])?;
-    // Without keys there is nothing to wait for.
-    backend.apply(purge(&sample::owner("none")?)?)?;
-    backend.expect_no_owner(&sample::owner_id("none")?)?;
+    // Without keys there is but the end to write: no count is believed.
+    let none = sample::owner("none")?;
+    backend.apply(purge(&none)?)?;
+    let (_, sweeps) = swept_owner(&*backend)?;
+    backend.apply(end(none.id, &sweeps[0])?)?;
+    backend.expect_no_owner(&none.id)?;
     let acme = sample::owner("acme")?;
     backend.apply(purge(&acme)?)?;
     let (stored, sweeps) = swept_owner(&*backend)?;
