@@ -15,6 +15,8 @@ pub(in crate::store) struct AffectedRecords {
     pub(in crate::store) owners: BTreeSet<OwnerId>,
     /// Owners that were purged, of whose keys no event may tell. Another one may have the id.
     pub(in crate::store) purged: BTreeSet<OwnerId>,
+    /// Owners that were created, whose keys have events of their own.
+    pub(in crate::store) created: BTreeSet<OwnerId>,
     /// Each key with its owner.
     pub(in crate::store) keys: BTreeMap<KeyId, OwnerId>,
     /// Owners of which any expired key may have lapsed.
@@ -66,6 +68,7 @@ impl AffectedRecords {
         self.all |= other.all;
         self.owners.extend(other.owners);
         self.purged.extend(other.purged);
+        self.created.extend(other.created);
         self.keys.extend(other.keys);
         self.owners_of_lapses.extend(other.owners_of_lapses);
     }
@@ -77,8 +80,10 @@ impl AffectedRecords {
             }
             (None, Some(owner)) => {
                 self.owners.insert(owner);
-                if event.kind == EventKind::OwnerPurged {
-                    self.purged.insert(owner);
+                match event.kind {
+                    EventKind::OwnerPurged => _ = self.purged.insert(owner),
+                    EventKind::OwnerCreated => _ = self.created.insert(owner),
+                    _ => {}
                 }
             }
             // The record of a damaged key doesn't show its owner. Of a kind that a newer version

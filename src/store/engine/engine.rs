@@ -85,6 +85,7 @@ impl Engine {
         change: Change,
         answer: impl FnOnce(Result<Applied, Rejection>) -> T,
     ) -> Result<T, Error> {
+        self.records.check_open()?;
         // What can't be shown must not be committed: it would be in force nowhere, and stop all later
         // changes until the index has room. A piece shows nothing new.
         self.records.index.expect_room(&change).map_err(Error::IndexFull)?;

@@ -12,7 +12,7 @@ use crate::backend::{
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
-use crate::key::StoreMetadata;
+use crate::key::{OwnerRecord, StoreMetadata};
 use crate::store::index::{Index, IndexError, Made, Memo, Reach};
 use crate::store::types::error::{Error, PepperProblem};
 use crate::store::types::verify_error::Unavailable;
@@ -115,7 +115,7 @@ impl Records {
             self.reload_owner(owner)?;
         }
         for owner in &affected.owners {
-            if !self.reload_owner_alone(owner, affected.purged.contains(owner), made)? {
+            if !self.reload_owner_alone(owner, affected, made)? {
                 gone.push(owner);
             }
         }
@@ -251,16 +251,21 @@ impl Records {
     fn reload_owner_alone(
         &self,
         owner: &OwnerId,
-        was_purged: bool,
+        affected: &AffectedRecords,
         made: Made,
     ) -> Result<bool, Error> {
+        let was_purged = affected.purged.contains(owner);
         let is_known = self.index.owner_named(owner).is_some();
+        // The scan would look at each key of the owner before that is yet to go, and the keys of this
+        // one have events of their own.
+        let is_new = |record: &OwnerRecord| {
+            !is_known && record.sweeps.is_some() && affected.created.contains(owner)
+        };
         match self.stored.owner(owner) {
             Ok(None) if was_purged => {}
-            // The scan would look at each key that is yet to go.
+            // As above.
             Ok(Some(record)) if record.is_purged() => {}
-            // As above, where the index knows no owner of the id: a new one's keys have events of their own.
-            Ok(Some(record)) if is_known && !was_purged || !is_known && record.sweeps.is_some() => {
+            Ok(Some(record)) if is_known && !was_purged || is_new(&record) => {
                 self.damages.forget_owner(DamagedRecord::Owner(*owner));
                 return self.put_owner(&(&record).into(), made).map(|()| true);
             }
@@ -281,7 +286,7 @@ impl Records {
             Err(IndexError::OwnerMissing) => self.reload_owner(&key.owner).map(|_exists| ()),
             // Another process has just changed the owner.
             Err(IndexError::OwnerOutdated) => {
-                self.reload_owner_alone(&key.owner, false, Made::Elsewhere)?;
+                self.reload_owner_alone(&key.owner, &AffectedRecords::default(), Made::Elsewhere)?;
                 self.index.put_key(key).map_err(|error| self.index_error(error))
             }
             put => put.map_err(|error| self.index_error(error)),
