@@ -105,7 +105,7 @@ pub struct OwnerPageQuery {
     /// Only suspended ones, or only others.
     pub suspended: Option<bool>,
     /// Only those with sweeps that pieces have yet to write. There are few, mostly none: a backend
-    /// finds them without looking at others.
+    /// should find them without looking at others.
     pub swept: bool,
     /// The largest number of records on a page; at least 1.
     pub limit: usize,

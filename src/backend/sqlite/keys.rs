@@ -161,8 +161,9 @@ fn checksums_of(key: &KeyRecord) -> (u32, u32) {
 /// Finds the greatest id of an owner's keys: one search in the index for each state.
 pub(super) fn last(connection: &Connection, owner: &OwnerId) -> Result<Option<KeyId>, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT (SELECT max(id) FROM keys INDEXED BY keys_by_owner WHERE owner = ?1 AND state = value)
-         FROM (VALUES (0), (1), (2), (3), (4)) AS states(value)",
+        "WITH states (number) AS (VALUES (0), (1), (2), (3), (4))
+         SELECT (SELECT max(id) FROM keys INDEXED BY keys_by_owner WHERE owner = ?1 AND state = number)
+         FROM states",
     )?;
     let mut rows = statement.query([owner.as_str()])?;
     let mut last = None;

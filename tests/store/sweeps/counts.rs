@@ -228,7 +228,25 @@ fn an_owner_whose_pieces_fail_keeps_no_other_one_waiting() {
     let ended = world.admin.events(&ListEvents::new().owner(owner("other"))).unwrap().items;
     assert_eq!(ended.last().unwrap().kind, EventKind::OwnerSweepEnded);
     faults.lock().unwrap().failing = None;
-    assert_eq!(world.store.finish_sweeps().unwrap(), 5);
+    assert_eq!(world.store.finish_sweeps().unwrap(), 4);
+}
+
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[test]
+fn a_pass_looks_at_no_keys_that_were_revoked_before_unless_the_owner_was_purged() {
+    use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::exclusive().sync_off_for_tests();
+    let sqlite = Sqlite::create(dir.path().join("keys.db"), options).unwrap();
+    let world = World::on(Arc::new(sqlite), 600);
+    world.revoke_all();
+    world.store.finish_sweeps().unwrap();
+    world.admin.create(&owner("org"), CreateKey::new(Access::Full)).unwrap();
+    world.revoke_all();
+    world.taken();
+    assert_eq!(world.store.finish_sweeps().unwrap(), 1);
+    let pages = world.taken().into_iter().filter(|call| matches!(call, Call::Page(_))).count();
+    assert_eq!(pages, 1);
 }
 
 #[test]
