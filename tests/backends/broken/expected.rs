@@ -45,6 +45,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         &[
             "sweep_a_revocation_binds_the_owner_and_leaves_its_keys",
             "sweep_an_end_with_keys_left_is_refused",
+            "sweep_damaged_keys_count_no_more_once_they_go",
         ],
     ),
     (
@@ -53,6 +54,8 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
             "sweep_a_revocation_binds_the_owner_and_leaves_its_keys",
             "sweep_what_is_bound_counts_in_the_next_commit",
             "sweep_a_purged_owner_may_come_again",
+            "sweep_the_greatest_key_is_known",
+            "sweep_a_key_may_have_created_keys_of_a_purged_owner_and_others",
         ],
     ),
     (Fault::SweepsHaveNoLimit, &["sweep_no_more_than_can_be_kept"]),
