@@ -8,6 +8,7 @@ use crate::authority::{Authority, Viewer};
 use crate::clock::Timestamp;
 use crate::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
+use crate::key::{KeyRecord, Sweep, SweepKind};
 
 /// Declares an enum whose variants have a number (stored) and a name (shown).
 macro_rules! event_kinds {
@@ -310,6 +311,30 @@ pub struct Event {
     /// The event.
     #[serde(flatten)]
     pub draft: EventDraft,
+}
+
+impl EventDraft {
+    /// Makes the event of a key that a sweep covers, given the key's stored record.
+    #[must_use]
+    pub fn of_sweep(sweep: &Sweep, key: &KeyRecord) -> Self {
+        let (kind, version, fields) = match sweep.kind {
+            SweepKind::Purge => (EventKind::KeyPurged, key.version, Fields::NONE),
+            SweepKind::Revoke => {
+                let seal = if key.seal.is_some() { Fields::SEAL } else { Fields::NONE };
+                (EventKind::KeyRevoked, key.version.next(), Fields::REVOKED.with(seal))
+            }
+        };
+        Self {
+            at: sweep.at,
+            kind,
+            owner: Some(key.owner),
+            key: Some(key.id),
+            version,
+            generation: None,
+            fields,
+            authority: sweep.authority.clone(),
+        }
+    }
 }
 
 impl Event {

@@ -28,6 +28,7 @@
 
 mod apply;
 mod apply_usage;
+mod bound;
 mod change;
 mod check;
 mod contract;
@@ -92,6 +93,5 @@ pub use query::{
 };
 pub use scan::{Scanned, ScannedKey, ScannedOwner};
 pub use storage::{BackupProgress, StorageHealth};
-pub use swept::swept_event;
 pub use transaction::Transaction;
 pub use usage::{UsageChange, UsageOutcome, UsageSubject};

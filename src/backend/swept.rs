@@ -10,16 +10,16 @@ use super::{
     AllWritten, BackendError, Damage, DamagedRecord, KeyCounts, PieceOf, Transaction, UsageSubject,
 };
 use crate::clock::Timestamp;
-use crate::event::{Event, EventDraft, EventKind, Fields};
+use crate::event::{Event, EventDraft};
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{
     KeyName, KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Sweep,
-    SweepKind, Sweeps, TokensValidFrom, Usage, Used,
+    SweepKind, Sweeps, Usage, Used,
 };
 
 /// A backend's transaction, as the sweeps show it, for one change.
 pub(super) struct Swept<'t> {
-    inner: &'t mut (dyn Transaction + 't),
+    pub(super) inner: &'t mut (dyn Transaction + 't),
     /// The owners that were read, as they are stored.
     owners: BTreeMap<OwnerId, Stored>,
     /// The covered keys that were read, as they are stored.
@@ -28,10 +28,10 @@ pub(super) struct Swept<'t> {
 
 /// An owner's record, as it is stored.
 #[derive(Default)]
-struct Stored {
-    record: Option<OwnerRecord>,
+pub(super) struct Stored {
+    pub(super) record: Option<OwnerRecord>,
     /// Sweeps that aren't written yet.
-    is_changed: bool,
+    pub(super) is_changed: bool,
 }
 
 impl<'t> Swept<'t> {
@@ -39,7 +39,7 @@ impl<'t> Swept<'t> {
         Self { inner, owners: BTreeMap::new(), keys: BTreeMap::new() }
     }
 
-    fn stored(&mut self, id: &OwnerId) -> Result<&mut Stored, BackendError> {
+    pub(super) fn stored(&mut self, id: &OwnerId) -> Result<&mut Stored, BackendError> {
         if !self.owners.contains_key(id) {
             let record = self.inner.owner(id)?;
             self.owners.insert(*id, Stored { record, is_changed: false });
@@ -82,66 +82,9 @@ impl<'t> Swept<'t> {
         Ok(self.stored(id)?.record.as_ref().filter(|owner| owner.is_purged()))
     }
 
-    /// Binds a sweep of all keys that the owner has now.
-    pub(super) fn bind(&mut self, owner: &OwnerId, sweep: Sweep) -> Result<u64, BackendError> {
-        // The record as it is: the one that replaces it has the same epochs. What is bound doesn't
-        // rest on counts, which may be damaged: they answer how many keys there were, and `left`.
-        let counts = unless_damaged(self.key_counts(owner))?.unwrap_or_default();
-        let (swept, left) = match sweep.kind {
-            SweepKind::Purge => (counts.all, counts),
-            SweepKind::Revoke => (counts.unrevoked, KeyCounts { all: 0, ..counts }),
-        };
-        let last_key = match unless_damaged(self.inner.last_key(owner))? {
-            Some(last) => last.unwrap_or(KeyId::from_u128(0)),
-            // Not known, so each damaged key is covered.
-            None => KeyId::from_u128(u128::MAX),
-        };
-        let stored = self.stored(owner)?;
-        if let Some(record) = &mut stored.record {
-            let sweeps = record.sweeps.get_or_insert_default();
-            let from = TokensValidFrom::after_sweep(record.tokens_valid_from);
-            sweeps.left = sweeps.left.plus(left);
-            sweeps.pending.push(Sweep { epoch: from.epoch, last_key, ..sweep });
-            record.tokens_valid_from = Some(from);
-            stored.is_changed = true;
-        }
-        Ok(swept)
-    }
-
-    /// Returns whether what is stored agrees with the end of a sweep. By the list of an owner's keys
-    /// some may have been overlooked; then the counts have them. While another sweep covers these
-    /// too, that one's end asks.
-    pub(super) fn may_end(&mut self, piece: PieceOf, by: AllWritten) -> Result<bool, BackendError> {
-        let AllWritten::Listed { damaged } = by else { return Ok(true) };
-        let Some(sweeps) = self.sweeps(&piece.owner)? else { return Ok(true) };
-        let mut others = sweeps.pending.iter().filter(|sweep| sweep.epoch != piece.epoch);
-        let is_last = others.clone().next().is_none();
-        let is_last_purge = !others.any(|sweep| sweep.kind == SweepKind::Purge);
-        let left = sweeps.left;
-        Ok((!is_last_purge || left.all == 0) && (!is_last || left.unrevoked <= damaged))
-    }
-
     /// Returns the counts of an owner's keys as they are stored.
     pub(super) fn stored_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
         self.inner.key_counts(owner)
-    }
-
-    /// Ends a sweep whose keys are all written, and with the last one the record of an owner that
-    /// was purged.
-    pub(super) fn end_sweep(&mut self, piece: PieceOf) -> Result<(), BackendError> {
-        let stored = self.stored(&piece.owner)?;
-        let Some(record) = &mut stored.record else { return Ok(()) };
-        let Some(sweeps) = &mut record.sweeps else { return Ok(()) };
-        sweeps.pending.retain(|sweep| sweep.epoch != piece.epoch);
-        stored.is_changed = true;
-        if sweeps.pending.is_empty() {
-            let is_purged = sweeps.purged;
-            record.sweeps = None;
-            if is_purged {
-                stored.record = None;
-            }
-        }
-        Ok(())
     }
 
     /// Writes what a sweep says of a key into its stored record.
@@ -164,7 +107,9 @@ impl<'t> Swept<'t> {
             let Some(key) = self.keys.get(id).cloned() else { continue };
             let Some(sweeps) = self.sweeps(&key.owner)? else { continue };
             events.extend(
-                sweeps.steps(key).map(|(sweep, key)| (swept_event(sweep, &key), sweep.clone())),
+                sweeps
+                    .steps(key)
+                    .map(|(sweep, key)| (EventDraft::of_sweep(sweep, &key), sweep.clone())),
             );
         }
         Ok(events)
@@ -247,28 +192,6 @@ impl<'t> Swept<'t> {
     }
 }
 
-/// Returns the event of a key that a sweep covers, given the key's stored record.
-#[must_use]
-pub fn swept_event(sweep: &Sweep, key: &KeyRecord) -> EventDraft {
-    let (kind, version, fields) = match sweep.kind {
-        SweepKind::Purge => (EventKind::KeyPurged, key.version, Fields::NONE),
-        SweepKind::Revoke => {
-            let seal = if key.seal.is_some() { Fields::SEAL } else { Fields::NONE };
-            (EventKind::KeyRevoked, key.version.next(), Fields::REVOKED.with(seal))
-        }
-    };
-    EventDraft {
-        at: sweep.at,
-        kind,
-        owner: Some(key.owner),
-        key: Some(key.id),
-        version,
-        generation: None,
-        fields,
-        authority: sweep.authority.clone(),
-    }
-}
-
 impl Transaction for Swept<'_> {
     fn metadata(&mut self) -> Result<Option<StoreMetadata>, BackendError> {
         self.inner.metadata()
@@ -292,7 +215,8 @@ impl Transaction for Swept<'_> {
     fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
         let counts = self.inner.key_counts(owner)?;
         let Some(sweeps) = self.sweeps(owner)? else { return Ok(counts) };
-        counts.checked_minus(sweeps.left).ok_or_else(|| miscounted(owner))
+        let miscounted = || BackendError::damaged("store", "commit", damaged_counts(owner));
+        counts.checked_minus(sweeps.left).ok_or_else(miscounted)
     }
 
     fn last_key(&mut self, owner: &OwnerId) -> Result<Option<KeyId>, BackendError> {
@@ -509,16 +433,11 @@ impl Swept<'_> {
 }
 
 /// Returns what was read; `None` if it is damaged.
-fn unless_damaged<T>(read: Result<T, BackendError>) -> Result<Option<T>, BackendError> {
+pub(super) fn unless_damaged<T>(read: Result<T, BackendError>) -> Result<Option<T>, BackendError> {
     match read {
         Err(error) if error.damage().is_some() => Ok(None),
         read => read.map(Some),
     }
-}
-
-/// The error of an owner whose sweeps have more keys than its counts.
-fn miscounted(owner: &OwnerId) -> BackendError {
-    BackendError::damaged("store", "commit", damaged_counts(owner))
 }
 
 /// The damage of an owner whose counts of keys don't fit its sweeps.

@@ -225,12 +225,13 @@ impl Engine {
                 let mut affected = AffectedRecords::of_change(change);
                 affected.purged.extend(created_owners(change));
                 affected.merge(AffectedRecords::lapsed(applied));
-                let news = match revokes_all(change) {
-                    // What other processes did to the keys before. The commit names none of them.
-                    true => self.records.catch_up(&mut applied_log),
-                    false => Ok(()),
-                };
-                news.and_then(|()| self.records.reload(&affected, Made::Elsewhere))
+                // What other processes did to the keys before: the commit names none of them. If that is
+                // too much, the owner may be another one of this id than the index knows.
+                let revoked: Vec<OwnerId> = revoked_owners(change).collect();
+                if !revoked.is_empty() && !self.records.catch_up_some(&mut applied_log) {
+                    affected.purged.extend(revoked);
+                }
+                self.records.reload(&affected, Made::Elsewhere)
             };
             if published.is_err() {
                 unpublished.push(change.clone());
@@ -405,8 +406,12 @@ fn replaced_owners(change: &Change) -> Vec<OwnerId> {
     replaced.collect()
 }
 
-fn revokes_all(change: &Change) -> bool {
-    change.operations.iter().any(|operation| matches!(operation.write, Write::RevokeKeys(_)))
+/// Returns the owners all of whose keys a change revokes.
+fn revoked_owners(change: &Change) -> impl Iterator<Item = OwnerId> {
+    change.operations.iter().filter_map(|operation| match &operation.write {
+        Write::RevokeKeys(owner) => Some(owner.id),
+        _ => None,
+    })
 }
 
 /// Returns the owners that a change creates. Another process may have purged ones of these ids.

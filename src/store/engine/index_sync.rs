@@ -185,10 +185,14 @@ impl Records {
     /// whole was damaged apart from what the index needs; a key that it doesn't show is out.
     fn note_damage(&self, id: KeyId, owner: &OwnerId, error: BackendError) -> Result<(), Error> {
         let Some(damage) = error.damage().cloned() else { return Err(error.into()) };
-        let row = DamagedRow::new(Damage { record: DamagedRecord::Key(id), ..damage });
+        self.add_damaged(DamagedRow::new(Damage { record: DamagedRecord::Key(id), ..damage }));
+        self.reload_owner(owner).map(drop)
+    }
+
+    /// Takes a damaged key out of the index, and notes it.
+    fn add_damaged(&self, row: DamagedRow) {
         self.remove_damaged(&row);
         self.damages.add(row);
-        self.reload_owner(owner).map(drop)
     }
 
     /// Takes a damaged key out of the index.
@@ -217,7 +221,10 @@ impl Records {
         if exists {
             self.damages.forget_owner(DamagedRecord::Owner(*owner));
         } else if !records.is_empty() {
-            orphan(&mut records, owner);
+            // What is left of a purged owner are damaged keys. It isn't lost.
+            if !self.is_purged(owner)? {
+                orphan(&mut records, owner);
+            }
             self.remove_owner(owner);
         }
         for record in &records {
@@ -233,11 +240,10 @@ impl Records {
         let mut unsettled = UnsettledOwner { records: self, owner, is_settled: false };
         let mut loading = Loading::default();
         loading.put(&self.index, records);
+        let outdated = std::mem::take(&mut loading.outdated);
         let damaged = loading.finish(&self.index).map_err(|error| self.index_error(error))?;
-        for row in damaged {
-            self.remove_damaged(&row);
-            self.damages.add(row);
-        }
+        let outdated = outdated.iter().map(damaged_epoch);
+        damaged.into_iter().chain(outdated).for_each(|row| self.add_damaged(row));
         if let Some(ticket) = self.index.unread(owner) {
             self.index.end_unread(owner, ticket);
         }
@@ -287,7 +293,14 @@ impl Records {
             // Another process has just changed the owner.
             Err(IndexError::OwnerOutdated) => {
                 self.reload_owner_alone(&key.owner, &AffectedRecords::default(), Made::Elsewhere)?;
-                self.index.put_key(key).map_err(|error| self.index_error(error))
+                match self.index.put_key(key) {
+                    // Not by another process: the owner was read after the key.
+                    Err(IndexError::OwnerOutdated) => {
+                        self.add_damaged(damaged_epoch(key));
+                        Ok(())
+                    }
+                    put => put.map_err(|error| self.index_error(error)),
+                }
             }
             put => put.map_err(|error| self.index_error(error)),
         }
@@ -387,6 +400,12 @@ impl Drop for UnsettledOwner<'_> {
     }
 }
 
+/// Makes a damaged row of a key whose token was issued in an epoch that its owner hasn't had: the owner's
+/// record, or the key's, is an older one that was put back.
+fn damaged_epoch(key: &ScannedKey) -> DamagedRow {
+    key.damaged(Damage::new("keys", "owner_epoch", DamagedRecord::Key(key.id)))
+}
+
 /// Makes damaged rows of the keys of an owner whose record is damaged or lost.
 fn orphan(records: &mut Vec<Scanned>, owner: &OwnerId) {
     let found = records.iter().find_map(|record| match record {
@@ -422,6 +441,8 @@ struct Loading {
     unblocked: Vec<ScannedOwner>,
     /// Owners that the backend hasn't shown, of keys that it has; and damaged owners.
     orphans: BTreeSet<OwnerId>,
+    /// Keys whose tokens were issued in an epoch that their owners, as shown, haven't had.
+    outdated: Vec<ScannedKey>,
     damaged: Vec<DamagedRow>,
 }
 
@@ -430,7 +451,7 @@ impl Loading {
         let mut load = index.load(&mut self.memo);
         let ahead = records.iter().skip(PREFETCH_DISTANCE).map(Some).chain(std::iter::repeat(None));
         let (unblocked, orphans) = (&mut self.unblocked, &mut self.orphans);
-        let damaged = &mut self.damaged;
+        let (damaged, outdated) = (&mut self.damaged, &mut self.outdated);
         for (record, ahead) in records.iter().zip(ahead) {
             if let Some(Scanned::Key(key)) = ahead {
                 load.prepare(key.id);
@@ -449,8 +470,9 @@ impl Loading {
                     Ok(())
                 }
                 Scanned::Key(key) => match load.put_key(key) {
-                    Err(IndexError::OwnerMissing | IndexError::OwnerOutdated) => {
+                    Err(error @ (IndexError::OwnerMissing | IndexError::OwnerOutdated)) => {
                         orphans.insert(key.owner);
+                        outdated.extend((error == IndexError::OwnerOutdated).then(|| key.clone()));
                         Ok(())
                     }
                     put => put,

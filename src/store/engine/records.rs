@@ -70,6 +70,8 @@ pub(in crate::store) struct Records {
     pub(super) refills: Arc<Signal>,
     /// Wakes the thread that works the pieces of sweeps.
     pub(in crate::store) sweep_signal: Arc<Signal>,
+    /// Wakes the thread that reads what other processes have committed, before it is due.
+    pub(in crate::store) refresh_signal: Arc<Signal>,
 }
 
 /// The parts that the records are made of.
@@ -127,6 +129,7 @@ impl Records {
             last_event: Mutex::new(None),
             writes,
             refills: Arc::default(),
+            refresh_signal: Arc::default(),
             sweep_signal,
         };
         records.index.set_invalidations(&records.metadata().metadata);
@@ -222,6 +225,14 @@ impl Records {
         match self.stored.owner(id) {
             Err(error) if error.damage().is_some() => Ok(None),
             owner => Ok(owner?.filter(OwnerRecord::is_purged).and_then(|o| o.tokens_valid_from)),
+        }
+    }
+
+    /// Returns whether an owner was purged, and its keys aren't gone yet.
+    pub(super) fn is_purged(&self, id: &OwnerId) -> Result<bool, BackendError> {
+        match self.stored.owner(id) {
+            Err(error) if error.damage().is_some() => Ok(false),
+            owner => Ok(owner?.is_some_and(|owner| owner.is_purged())),
         }
     }
 

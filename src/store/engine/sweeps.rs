@@ -14,7 +14,7 @@ use super::worker::{Next, Worked, Workers};
 use crate::authority::{Actor, Authority, Role};
 use crate::backend::{
     AllWritten, BackendError, BackendErrorKind, Change, Damage, DamagedRow, KeyFilter, KeyPage,
-    KeyPageQuery, Operation, PieceOf, Rejection, StateSet, Write, swept_event,
+    KeyPageQuery, Operation, PieceOf, Rejection, StateSet, Write,
 };
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
@@ -284,7 +284,7 @@ impl Engine {
         };
         for key in page.keys {
             for (sweep, key) in sweeps.steps(key) {
-                add(sweep, Write::SweepKey(key.id, key.version), swept_event(sweep, &key));
+                add(sweep, Write::SweepKey(key.id, key.version), EventDraft::of_sweep(sweep, &key));
             }
         }
         for id in page.damaged.iter().filter_map(DamagedRow::key) {

@@ -10,7 +10,7 @@ use super::new_key::issuance_preconditions;
 use super::retry::{Decision, attempt, check_version};
 use super::setting_rules;
 use crate::authority::Authority;
-use crate::backend::{Change, KeyFilter, KeyPageQuery, Precondition, StateSet, Write};
+use crate::backend::{Change, DamagedRow, KeyFilter, KeyPageQuery, Precondition, StateSet, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{OwnerId, Version};
@@ -260,14 +260,17 @@ impl Manager {
         })
     }
 
-    /// Returns whether an owner has a key that isn't revoked, a damaged one included.
+    /// Returns whether an owner has a key that isn't revoked. A damaged one is if its entry says so.
     fn has_unrevoked(&self, owner: OwnerId, now: Timestamp) -> Result<bool, Error> {
         let filter = KeyFilter { owner: Some(owner), ..KeyFilter::new(StateSet::UNREVOKED, now) };
         let (limit, examine) = (1, MAX_EXAMINED);
         let mut query = KeyPageQuery { filter, before: None, after: None, limit, examine };
         loop {
             let page = self.engine.records.backend.page_keys(&query)?;
-            if !page.keys.is_empty() || !page.damaged.is_empty() {
+            let is_open = |row: &DamagedRow| {
+                row.quarantine.as_ref().is_none_or(|entry| entry.revoked.is_none())
+            };
+            if !page.keys.is_empty() || page.damaged.iter().any(is_open) {
                 return Ok(true);
             }
             match page.next {

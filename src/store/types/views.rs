@@ -296,7 +296,8 @@ pub struct CreatedOwner {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RevokedAll {
-    /// The number of revoked keys.
+    /// The number of revoked keys, by the owner's count. A damaged key counts each time until it is
+    /// purged: its record doesn't say that it is revoked, the entry over it does.
     pub revoked: usize,
     /// The key that was created in their place.
     pub replacement: Option<Issued>,

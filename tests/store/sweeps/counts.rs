@@ -333,7 +333,7 @@ fn pieces_go_on_at_the_next_opening() {
 }
 
 /// Returns how many events of pieces each key has, and how many sweeps have ended.
-fn events_of_pieces(admin: &AdminKeys) -> (BTreeMap<KeyId, usize>, usize) {
+pub(super) fn events_of_pieces(admin: &AdminKeys) -> (BTreeMap<KeyId, usize>, usize) {
     let (mut of_keys, mut ended, mut after) = (BTreeMap::new(), 0, 0);
     loop {
         let page = admin.events(&ListEvents::new().after(after).limit(1_000)).unwrap();

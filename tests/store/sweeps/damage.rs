@@ -3,15 +3,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+use keyhasp::backend::{
+    Backend, BackendError, BackendErrorKind, BackendLayer, Change, CommitOutcome,
+};
 use keyhasp::key::RejectReason;
+use keyhasp::store::Unavailable;
 use keyhasp::{
     Access, AdminKeys, CreateKey, CreateOwner, Issued, KeyId, KeyStore, ListKeys, ManualClock,
     Store, VerifyError,
 };
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
 
 use crate::common::{HOUR, builder, clock, owner};
 
@@ -213,4 +219,86 @@ fn a_purge_ends_the_damaged_keys_of_its_own_owner_and_no_successors() {
     assert!(page.damaged[0].revoked.is_none());
     world.answers(&[&first[0], &first[1]], GONE);
     world.answers(&[&second[0]], Ok(()));
+}
+
+/// A backend that loses one commit of a piece, and doesn't know it.
+#[derive(Debug)]
+struct Losing(Sqlite, AtomicBool);
+
+impl BackendLayer for Losing {
+    fn inner(&self) -> &dyn Backend {
+        &self.0
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        let is_piece = batch.iter().any(|change| change.piece_of.is_some());
+        if is_piece && self.1.swap(false, Ordering::Relaxed) {
+            return Err(BackendError::new(BackendErrorKind::OutcomeUnknown, "losing", "commit"));
+        }
+        self.0.commit(batch)
+    }
+}
+
+/// The store reads again what the lost piece was about.
+#[test]
+fn a_purged_owner_with_a_damaged_key_is_no_lost_owner() {
+    let mut world = World::new();
+    let keys = [world.create(), world.create()];
+    world.damage(&[&keys[1]]);
+    world.purge();
+    world.store.close().unwrap();
+    let options = SqliteOptions::exclusive().sync_off_for_tests();
+    let backend = Losing(Sqlite::open(&world.path, options).unwrap(), AtomicBool::new(true));
+    let store = builder(&world.clock, 9).without_sweeps_for_tests().open(backend).unwrap();
+    let store: Arc<Store> = Arc::new(store);
+    let damaged = || store.health().damaged;
+    assert_eq!(damaged().records, 1, "{:?}", damaged());
+    assert!(store.finish_sweeps().is_err());
+    let admin = AdminKeys::new(Arc::clone(&store) as Arc<dyn KeyStore>, "root").unwrap();
+    // After the recovery.
+    admin.create_owner(&owner("next"), CreateOwner::without_key()).unwrap();
+    assert_eq!(damaged().records, 1, "{:?}", damaged());
+    store.finish_sweeps().unwrap();
+    assert_eq!(damaged().records, 0, "{:?}", damaged());
+    assert_eq!(store.check().unwrap(), []);
+}
+
+/// As docs/operations.md tells.
+#[test]
+fn all_keys_are_revoked_again_after_an_old_row_of_their_owner_was_put_back() {
+    let mut world = World::new();
+    let old = [world.create(), world.create()];
+    let mut row: Vec<Value> = Vec::new();
+    world.reopened_after(|raw| {
+        let read = |row: &rusqlite::Row<'_>| (0..).map_while(|at| row.get(at).ok()).collect();
+        row = raw.query_row("SELECT * FROM owners", [], |row| Ok(read(row))).unwrap();
+    });
+    world.revoke_all();
+    let later = world.create();
+    world.reopened_after(|raw| {
+        let marks = vec!["?"; row.len()].join(", ");
+        let sql = format!("INSERT OR REPLACE INTO owners VALUES ({marks})");
+        raw.execute(&sql, params_from_iter(&row)).unwrap();
+    });
+    // The row alone said that they are revoked; and that the other one was issued afterwards.
+    world.answers(&[&old[0], &old[1]], Ok(()));
+    let damaged = Err(VerifyError::Unavailable(Unavailable::Damaged));
+    world.answers(&[&later], damaged);
+    let named = world.store.health().damaged;
+    assert_eq!((named.records, named.places[0].column), (1, "owner_epoch"));
+
+    world.revoke_all();
+    world.answers(&[&old[0], &old[1]], REVOKED);
+    world.answers(&[&later], damaged);
+    while world.admin.count(&ListKeys::new().owner(owner("org"))).unwrap() > 0 {
+        world.revoke_all();
+    }
+    for _ in 0..2 {
+        world.answers(&[&old[0], &old[1]], REVOKED);
+        world.reopened_after(|_| {});
+        world.answers(&[&old[0], &old[1], &later], REVOKED);
+        world.store.repair().unwrap();
+        world.store.finish_sweeps().unwrap();
+        assert_eq!(world.store.check().unwrap(), []);
+    }
 }

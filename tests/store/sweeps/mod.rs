@@ -9,3 +9,4 @@ mod damage;
 mod law;
 #[cfg(all(feature = "sqlite", feature = "testing"))]
 mod shared;
+mod stops;

@@ -56,14 +56,14 @@ fn expected(suspended: Option<bool>) -> Result<Vec<OwnerId>, Failure> {
 
 fn query_owners_come_in_ascending_order(lab: &Lab<'_>) -> Tested {
     let backend = store(lab)?;
-    ensure_eq!(walk::owners(&*backend, None, walk::WIDE)?, expected(None)?, "owners");
+    ensure_eq!(walk::owners(&*backend, (None, false), walk::WIDE)?, expected(None)?, "owners");
     Ok(())
 }
 
 fn query_owners_are_suspended_or_not(lab: &Lab<'_>) -> Tested {
     let backend = store(lab)?;
     for suspended in [Some(true), Some(false)] {
-        let shown = walk::owners(&*backend, suspended, walk::WIDE)?;
+        let shown = walk::owners(&*backend, (suspended, false), walk::WIDE)?;
         ensure_eq!(shown, expected(suspended)?, "owners where suspended is {suspended:?}");
     }
     Ok(())
@@ -138,7 +138,7 @@ fn query_pages_of_owners_are_complete(lab: &Lab<'_>) -> Tested {
     let backend = store(lab)?;
     for suspended in [None, Some(true), Some(false)] {
         for bounds in walk::NARROW {
-            let shown = walk::owners(&*backend, suspended, bounds)?;
+            let shown = walk::owners(&*backend, (suspended, false), bounds)?;
             ensure_eq!(shown, expected(suspended)?, "owners by pages of {bounds:?}");
         }
     }

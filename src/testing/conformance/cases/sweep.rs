@@ -3,7 +3,6 @@
 use crate::authority::{Actor, Authority, CorrelationId, Reason, Role};
 use crate::backend::{
     AllWritten, Backend, Change, OwnerPageQuery, PieceOf, Precondition, Rejection, Write,
-    swept_event,
 };
 use crate::event::{EventDraft, EventKind};
 use crate::id::{Generation, Incarnation, KeyId, OwnerId, Version};
@@ -16,6 +15,7 @@ use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Failure, Tested, ensure, ensure_eq};
 use crate::testing::conformance::instance::Lab;
+use crate::testing::conformance::walk;
 use crate::testing::sample;
 
 list![
@@ -85,7 +85,7 @@ fn piece(owner: OwnerId, sweep: &Sweep) -> Change {
 
 fn key_piece(sweep: &Sweep, key: &KeyRecord) -> Change {
     let write = Write::SweepKey(key.id, key.version);
-    piece(key.owner, sweep).and(write, swept_event(sweep, key))
+    piece(key.owner, sweep).and(write, EventDraft::of_sweep(sweep, key))
 }
 
 fn end(owner: OwnerId, sweep: &Sweep) -> Result<Change, Invalid> {
@@ -352,7 +352,7 @@ fn sweep_the_last_piece_removes_a_purged_owner(lab: &Lab<'_>) -> Tested {
     let (stored, sweeps) = swept_owner(&*backend)?;
     ensure!(stored.is_purged(), "the stored record doesn't say that it is purged");
     let both = keys.iter().fold(piece(acme.id, &sweeps[0]), |piece, key| {
-        piece.and(Write::SweepKey(key.id, key.version), swept_event(&sweeps[0], key))
+        piece.and(Write::SweepKey(key.id, key.version), EventDraft::of_sweep(&sweeps[0], key))
     });
     backend.apply(both)?;
     backend.apply(end(acme.id, &sweeps[0])?)?;
@@ -365,20 +365,26 @@ fn sweep_the_last_piece_removes_a_purged_owner(lab: &Lab<'_>) -> Tested {
 
 fn sweep_owners_with_sweeps_are_listed(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["a", "acme", "b", "c"])?;
-    for id in ["acme", "c"] {
-        backend.apply(sample::create_key(&key_of(u32::from(id == "c") + 1, id, 0)?)?)?;
+    for (id, number) in [("acme", 1), ("c", 2)] {
+        backend.apply(sample::create_key(&key_of(number, id, 0)?)?)?;
         backend.apply(revoke_keys(&sample::owner(id)?)?)?;
     }
-    let mut listed = Vec::new();
-    let mut query =
-        OwnerPageQuery { after: None, suspended: None, swept: true, limit: 1, examine: 1 };
-    for _ in 0..9 {
-        let page = backend.page_owners(&query)?;
-        listed.extend(page.owners.iter().map(|owner| owner.id.to_string()));
-        let Some(next) = page.next else { break };
-        query.after = Some(next);
+    let suspended = Some(sample::switch(1)?);
+    for id in ["b", "c"] {
+        let owner = backend.owner(&sample::owner_id(id)?)?;
+        let owner = owner.ok_or_else(|| Failure::new("the owner is gone"))?;
+        let changed = OwnerRecord { suspended: suspended.clone(), ..sample::changed_owner(&owner) };
+        backend.apply(sample::replace_owner(&changed)?)?;
     }
-    ensure_eq!(listed, ["acme", "c"], "owners with sweeps");
+    let expected: [(_, &[&str]); 3] =
+        [(None, &["acme", "c"]), (Some(true), &["c"]), (Some(false), &["acme"])];
+    for (suspended, expected) in expected {
+        for bounds in walk::NARROW.into_iter().chain([walk::WIDE]) {
+            let shown = walk::owners(&*backend, (suspended, true), bounds)?;
+            let listed: Vec<_> = shown.iter().map(OwnerId::as_str).collect();
+            ensure_eq!(listed, expected, "owners with sweeps, suspended {suspended:?}");
+        }
+    }
     let (owners, _, _) = backend.scanned()?;
     let scanned: Vec<_> =
         owners.iter().filter(|owner| owner.sweeps.is_some()).map(|o| o.id.to_string()).collect();
