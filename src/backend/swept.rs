@@ -6,9 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{
-    AllWritten, BackendError, Damage, DamagedRecord, KeyCounts, PieceOf, Transaction, UsageSubject,
-};
+use super::{BackendError, Damage, DamagedRecord, KeyCounts, PieceOf, Transaction, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::{Event, EventDraft};
 use crate::id::{KeyId, NumericId, OwnerId};

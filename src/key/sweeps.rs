@@ -402,8 +402,8 @@ mod tests {
     #[test]
     fn what_no_sink_took_is_damaged() {
         let right = r#"{"purged":false,"left":[2,2,1,1],"pending":[{"epoch":1,"kind":"revoke","at":5,
-            "incarnation":1,"binding":9,"role":"administrator","actor":"root",
-            "reason_for_owner":false}]}"#;
+            "incarnation":1,"binding":9,"last_key":"00000000-0000-0000-0000-000000000007",
+            "role":"administrator","actor":"root","reason_for_owner":false}]}"#;
         let read = |text: &str| serde_json::from_str::<StoredSweeps>(text).ok()?.read();
         assert!(read(right).is_some());
         for (from, to) in [
@@ -412,6 +412,8 @@ mod tests {
             ("\"revoke\"", "\"other\""),
             ("\"administrator\"", "\"owner\""),
             ("\"root\"", "\"\""),
+            ("\"last_key\":\"0", "\"last_key\":\"g"),
+            ("\"last_key\":", "\"lost_key\":"),
             ("\"incarnation\":1", "\"incarnation\":0"),
             ("\"purged\":false", "\"purged\":1"),
             ("\"epoch\":1", "\"epoch\":-1"),

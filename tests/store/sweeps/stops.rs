@@ -1,7 +1,7 @@
 //! Backends that stop in the middle of the pieces: before a commit, and after one whose answer is lost.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use keyhasp::backend::{
     Backend, BackendError, BackendErrorKind, BackendLayer, Change, CommitOutcome, Memory,
@@ -164,7 +164,7 @@ fn pieces_go_on_where_memory_stopped() {
 #[test]
 fn pieces_go_on_where_sqlite_stopped() {
     use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-    let dirs = Mutex::new(Vec::new());
+    let dirs = std::sync::Mutex::new(Vec::new());
     at_each(|| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys.db");
@@ -180,7 +180,7 @@ fn pieces_go_on_where_sqlite_stopped() {
 #[test]
 fn pieces_go_on_where_sled_stopped() {
     use keyhasp::backend::sled::{Sled, SledOptions};
-    let dirs = Mutex::new(Vec::new());
+    let dirs = std::sync::Mutex::new(Vec::new());
     at_each(|| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys");
