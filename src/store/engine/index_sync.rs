@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use super::affected::AffectedRecords;
+use super::loading::{Loading, damaged_epoch, orphan};
 use super::pipeline::pipeline;
 use super::records::Records;
 use crate::backend::{
@@ -13,12 +14,9 @@ use crate::backend::{
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{OwnerRecord, StoreMetadata};
-use crate::store::index::{Index, IndexError, Made, Memo, Reach};
+use crate::store::index::{IndexError, Made, Reach};
 use crate::store::types::error::{Error, PepperProblem};
 use crate::store::types::verify_error::Unavailable;
-
-/// Distance, in records, at which the memory of a key's slot is prefetched before the key is put.
-const PREFETCH_DISTANCE: usize = 8;
 
 /// Number of keys that are put again while commits wait.
 const KEYS_AT_ONCE: usize = 256;
@@ -176,8 +174,12 @@ impl Records {
         if page.damaged.iter().any(|row| row.quarantine.is_none()) {
             return self.reload_owner(owner).map(|_exists| None);
         }
-        let keys: Vec<ScannedKey> = page.keys.iter().map(ScannedKey::from).collect();
-        keys.iter().try_for_each(|key| self.put_key(key))?;
+        for key in &page.keys {
+            if self.put_or_read_key(&key.into())? {
+                // The others of the page are older than the owner is now.
+                return self.put_keys_again(owner, before);
+            }
+        }
         Ok(page.next)
     }
 
@@ -283,27 +285,38 @@ impl Records {
     }
 
     pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), Error> {
+        self.put_or_read_key(key).map(|_is_read| ())
+    }
+
+    /// Puts a key, or reads its owner and then the key again, if the owner's record was newer than the
+    /// index knows. Returns whether it did: what was read of other keys before may be older than that.
+    fn put_or_read_key(&self, key: &ScannedKey) -> Result<bool, Error> {
         self.graces.note(key, &self.clock_watch);
         self.observer.note_key(key);
         self.damages.forget(key.id);
+        let (id, owner) = (key.id, &key.owner);
         match self.index.put_key(key) {
             // Another process has just created both the key and its owner, or the owner's record
             // is damaged.
-            Err(IndexError::OwnerMissing) => self.reload_owner(&key.owner).map(|_exists| ()),
+            Err(IndexError::OwnerMissing) => return self.reload_owner(owner),
             // Another process has just changed the owner.
-            Err(IndexError::OwnerOutdated) => {
-                self.reload_owner_alone(&key.owner, &AffectedRecords::default(), Made::Elsewhere)?;
-                match self.index.put_key(key) {
-                    // Not by another process: the owner was read after the key.
-                    Err(IndexError::OwnerOutdated) => {
-                        self.add_damaged(damaged_epoch(key));
-                        Ok(())
-                    }
-                    put => put.map_err(|error| self.index_error(error)),
-                }
-            }
-            put => put.map_err(|error| self.index_error(error)),
+            Err(IndexError::OwnerOutdated) => {}
+            put => return put.map(|()| false).map_err(|error| self.index_error(error)),
         }
+        let epoch = key.current.epochs.owner;
+        if matches!(self.stored.owner(owner), Ok(Some(now)) if now.epoch() < epoch) {
+            // Not by another process: the owner was read after the key.
+            self.add_damaged(damaged_epoch(key));
+            return Ok(false);
+        }
+        self.reload_owner_alone(owner, &AffectedRecords::default(), Made::Elsewhere)?;
+        // All keys may have been revoked since it was read, of which no event of it would tell.
+        match self.backend.key(id) {
+            Ok(Some(again)) => self.put_key(&(&again).into())?,
+            Ok(None) => self.remove_key(id, owner)?,
+            Err(error) => self.note_damage(id, owner, error)?,
+        }
+        Ok(true)
     }
 
     /// Removes an owner. Slots of its keys that are left are filled again by others.
@@ -397,99 +410,5 @@ impl Drop for UnsettledOwner<'_> {
             self.records.index.doubt_owner(self.owner);
             self.records.refills.wake();
         }
-    }
-}
-
-/// Makes a damaged row of a key whose token was issued in an epoch that its owner hasn't had: the owner's
-/// record, or the key's, is an older one that was put back.
-fn damaged_epoch(key: &ScannedKey) -> DamagedRow {
-    key.damaged(Damage::new("keys", "owner_epoch", DamagedRecord::Key(key.id)))
-}
-
-/// Makes damaged rows of the keys of an owner whose record is damaged or lost.
-fn orphan(records: &mut Vec<Scanned>, owner: &OwnerId) {
-    let found = records.iter().find_map(|record| match record {
-        Scanned::Damaged(row) if row.damage.record == DamagedRecord::Owner(*owner) => {
-            Some(row.damage.clone())
-        }
-        _ => None,
-    });
-    let damage = match found {
-        Some(damage) => damage,
-        None => {
-            let lost = Damage::new("owners", "id", DamagedRecord::Owner(*owner));
-            records.push(Scanned::Damaged(DamagedRow::new(lost.clone())));
-            lost
-        }
-    };
-    for record in records {
-        if let Scanned::Key(key) = record {
-            let damage = Damage { record: DamagedRecord::Key(key.id), ..damage.clone() };
-            *record = Scanned::Damaged(key.damaged(damage));
-        }
-    }
-}
-
-/// Records on their way into the index.
-#[derive(Debug, Default)]
-struct Loading {
-    /// The index has room for all expected keys.
-    has_room: bool,
-    memo: Memo,
-    failed: Option<IndexError>,
-    /// Owners whose flags are cleared once their keys have been put.
-    unblocked: Vec<ScannedOwner>,
-    /// Owners that the backend hasn't shown, of keys that it has; and damaged owners.
-    orphans: BTreeSet<OwnerId>,
-    /// Keys whose tokens were issued in an epoch that their owners, as shown, haven't had.
-    outdated: Vec<ScannedKey>,
-    damaged: Vec<DamagedRow>,
-}
-
-impl Loading {
-    fn put(&mut self, index: &Index, records: Vec<Scanned>) {
-        let mut load = index.load(&mut self.memo);
-        let ahead = records.iter().skip(PREFETCH_DISTANCE).map(Some).chain(std::iter::repeat(None));
-        let (unblocked, orphans) = (&mut self.unblocked, &mut self.orphans);
-        let (damaged, outdated) = (&mut self.damaged, &mut self.outdated);
-        for (record, ahead) in records.iter().zip(ahead) {
-            if let Some(Scanned::Key(key)) = ahead {
-                load.prepare(key.id);
-            }
-            let put = match record {
-                Scanned::Owner(owner) => load.put_owner(owner).map(|unblocks| {
-                    if unblocks {
-                        unblocked.push(owner.clone());
-                    }
-                }),
-                Scanned::Damaged(row) => {
-                    if let DamagedRecord::Owner(owner) = row.damage.record {
-                        orphans.insert(owner);
-                    }
-                    damaged.push(row.clone());
-                    Ok(())
-                }
-                Scanned::Key(key) => match load.put_key(key) {
-                    Err(error @ (IndexError::OwnerMissing | IndexError::OwnerOutdated)) => {
-                        orphans.insert(key.owner);
-                        outdated.extend((error == IndexError::OwnerOutdated).then(|| key.clone()));
-                        Ok(())
-                    }
-                    put => put,
-                },
-            };
-            if let Err(error) = put {
-                self.failed.get_or_insert(error);
-            }
-        }
-    }
-
-    /// Ends the loading, and returns the damaged rows.
-    fn finish(self, index: &Index) -> Result<Vec<DamagedRow>, IndexError> {
-        if let Some(failed) = self.failed {
-            return Err(failed);
-        }
-        self.unblocked.iter().for_each(|owner| index.clear_owner_flags(owner));
-        Ok(self.damaged)
     }
 }

@@ -7,6 +7,7 @@
 //! | `group_commit` | joining the changes of concurrent callers in one durable commit |
 //! | `affected` | ids of the records that a change or an event is about |
 //! | `index_sync` | loading records from the backend into the index |
+//! | `loading` | records on their way from a scan into the index |
 //! | `pipeline` | loading on one thread, indexing on another |
 //! | `refresh` | reading what other processes committed; `builder` starts the thread that polls |
 //! | `settling` | putting the keys of large owners again, and the thread that does |
@@ -42,6 +43,7 @@ mod group_commit;
 mod health;
 mod index_sync;
 mod key_purging;
+mod loading;
 mod noting;
 mod outcomes;
 mod pipeline;
