@@ -131,3 +131,59 @@ fn no_key_of_a_purged_owner_lives_on_in_a_process_that_creates_the_owner_again()
         assert_eq!(process.verdict(&old), Err(VerifyError::Unrecognized));
     }
 }
+
+/// Another process's act, right after this one has read a key.
+type Act = Box<dyn FnOnce() + Send>;
+
+/// A backend behind whose next reading of a key that is there something is done.
+struct Interrupted(Sqlite, Arc<std::sync::Mutex<Option<Act>>>);
+
+impl std::fmt::Debug for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interrupted")
+    }
+}
+
+impl BackendLayer for Interrupted {
+    fn inner(&self) -> &dyn Backend {
+        &self.0
+    }
+
+    fn key(&self, id: keyhasp::KeyId) -> Result<Option<keyhasp::key::KeyRecord>, BackendError> {
+        let key = Backend::key(&self.0, id)?;
+        let act = key.as_ref().and_then(|_| self.1.lock().unwrap().take());
+        act.into_iter().for_each(|act| act());
+        Ok(key)
+    }
+}
+
+/// The owner that the process reads then is newer than the key that it has read.
+#[test]
+fn a_key_that_is_revoked_with_all_between_two_readings_is_let_in_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys.db");
+    let a = Process::open(&path, 1);
+    let first = CreateOwner::with_key(CreateKey::new(Access::Full));
+    a.admin.create_owner(&owner("org"), first).unwrap();
+    let options = SqliteOptions::shared(Duration::from_secs(3_600)).unwrap();
+    let backend = Sqlite::open_or_create(&path, options.sync_off_for_tests()).unwrap().0;
+    let act = Arc::<std::sync::Mutex<Option<Act>>>::default();
+    let builder = builder(&clock(), 2).without_sweeps_for_tests();
+    let b = Arc::new(builder.open(Interrupted(backend, Arc::clone(&act))).unwrap());
+    let admin = AdminKeys::new(Arc::clone(&b) as Arc<dyn KeyStore>, "root").unwrap();
+    // B hasn't heard of this, and creates a key of the next epoch.
+    a.admin.revoke_all(&owner("org"), None).unwrap();
+    let revoking = AdminKeys::new(Arc::clone(&a.store) as Arc<dyn KeyStore>, "root").unwrap();
+    *act.lock().unwrap() =
+        Some(Box::new(move || drop(revoking.revoke_all(&owner("org"), None).unwrap())));
+    let key = admin.create(&owner("org"), CreateKey::new(Access::Full)).unwrap();
+    assert!(act.lock().unwrap().is_none(), "it was read");
+    let revoked = Err(VerifyError::Rejected(RejectReason::Revoked));
+    let verdict = || b.verify(key.token.expose().as_bytes()).map(drop);
+    assert_eq!(verdict(), revoked);
+    b.refresh().unwrap();
+    assert_eq!(verdict(), revoked);
+    a.store.finish_sweeps().unwrap();
+    b.refresh().unwrap();
+    assert_eq!(verdict(), revoked);
+}
