@@ -38,7 +38,7 @@ impl Swept<'_> {
     pub(super) fn may_end(&mut self, piece: PieceOf, by: AllWritten) -> Result<bool, BackendError> {
         let AllWritten::Listed { damaged } = by else { return Ok(true) };
         let Some(sweeps) = self.sweeps(&piece.owner)? else { return Ok(true) };
-        let mut others = sweeps.pending.iter().filter(|sweep| sweep.epoch != piece.epoch);
+        let mut others = sweeps.pending.iter().filter(|sweep| sweep.binding != piece.binding);
         let is_last = others.clone().next().is_none();
         let is_last_purge = !others.any(|sweep| sweep.kind == SweepKind::Purge);
         let left = sweeps.left;
@@ -51,7 +51,7 @@ impl Swept<'_> {
         let stored = self.stored(&piece.owner)?;
         let Some(record) = &mut stored.record else { return Ok(()) };
         let Some(sweeps) = &mut record.sweeps else { return Ok(()) };
-        sweeps.pending.retain(|sweep| sweep.epoch != piece.epoch);
+        sweeps.pending.retain(|sweep| sweep.binding != piece.binding);
         stored.is_changed = true;
         if sweeps.pending.is_empty() {
             let is_purged = sweeps.purged;

@@ -37,13 +37,15 @@ pub struct Change {
     pub ends_tokens: bool,
 }
 
-/// A sweep, by its owner and its epoch.
+/// A sweep, by its owner and by the event that bound it. Epochs begin again with each incarnation of an
+/// owner: by its epoch a process that was paused could take a later owner's sweep for the one that it
+/// worked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PieceOf {
     /// The owner of the keys.
     pub owner: OwnerId,
-    /// The epoch of the sweep.
-    pub epoch: u32,
+    /// The number of the event that bound the sweep.
+    pub binding: u64,
 }
 
 /// The live tokens under a pepper: those that no revocation of their key, no end of their grace and

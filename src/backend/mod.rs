@@ -93,5 +93,6 @@ pub use query::{
 };
 pub use scan::{Scanned, ScannedKey, ScannedOwner};
 pub use storage::{BackupProgress, StorageHealth};
+pub(crate) use swept::damaged_counts;
 pub use transaction::Transaction;
 pub use usage::{UsageChange, UsageOutcome, UsageSubject};

@@ -58,7 +58,7 @@ impl Sweeping {
             let sweeps = tx.sweeps(&key.owner)?;
             let is_of_it = sweeps
                 .and_then(|sweeps| sweeps.of_key(&key))
-                .is_some_and(|covering| covering.epoch == sweep.epoch);
+                .is_some_and(|covering| covering.binding == sweep.binding);
             if !is_of_it {
                 return Ok(Err(Rejection::KeysChanged));
             }

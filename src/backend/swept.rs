@@ -61,7 +61,7 @@ impl<'t> Swept<'t> {
     pub(super) fn sweep_of(&mut self, piece: PieceOf) -> Result<Option<Sweep>, BackendError> {
         let sweeps = self.sweeps(&piece.owner)?;
         let mut pending = sweeps.into_iter().flat_map(|sweeps| &sweeps.pending);
-        Ok(pending.find(|sweep| sweep.epoch == piece.epoch).cloned())
+        Ok(pending.find(|sweep| sweep.binding == piece.binding).cloned())
     }
 
     /// Returns whether a key that is to be written was issued in an epoch that a sweep has ended.
@@ -439,6 +439,6 @@ pub(super) fn unless_damaged<T>(read: Result<T, BackendError>) -> Result<Option<
 }
 
 /// The damage of an owner whose counts of keys don't fit its sweeps.
-pub(super) fn damaged_counts(owner: &OwnerId) -> Damage {
+pub(crate) fn damaged_counts(owner: &OwnerId) -> Damage {
     Damage::new("owners", "the counts of keys", DamagedRecord::Owner(*owner))
 }

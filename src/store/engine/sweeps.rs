@@ -14,7 +14,7 @@ use super::worker::{Next, Worked, Workers};
 use crate::authority::{Actor, Authority, Role};
 use crate::backend::{
     AllWritten, BackendError, BackendErrorKind, Change, Damage, DamagedRow, KeyFilter, KeyPage,
-    KeyPageQuery, Operation, PieceOf, Rejection, StateSet, Write,
+    KeyPageQuery, Operation, PieceOf, Rejection, StateSet, Write, damaged_counts,
 };
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
@@ -89,7 +89,7 @@ struct Budget {
 /// What a pass over keys has met.
 struct Pass {
     /// The sweeps that were pending when it began. It has written all that they cover.
-    epochs: Vec<u32>,
+    bindings: Vec<u64>,
     written_all: AllWritten,
 }
 
@@ -152,7 +152,8 @@ impl Engine {
                 return Ok(());
             }
         }
-        Ok(())
+        // A third pass would find no more.
+        Err(self.damage_error(damaged_counts(id)))
     }
 
     /// Makes one pass. Returns `None` if it was stopped, or if the owner has no sweeps any more.
@@ -163,7 +164,7 @@ impl Engine {
         budget: &mut Budget,
     ) -> Result<Option<Pass>, Error> {
         let Some((_, sweeps)) = self.stored_sweeps(id)? else { return Ok(None) };
-        let epochs: Vec<u32> = sweeps.pending.iter().map(|sweep| sweep.epoch).collect();
+        let bindings = sweeps.pending.iter().map(|sweep| sweep.binding).collect();
         // A revocation changes no key that is revoked.
         let is_all = sweeps.has_purge() || among == Among::All;
         let states = if is_all { StateSet::ALL } else { StateSet::UNREVOKED };
@@ -206,7 +207,7 @@ impl Engine {
             (Among::All, None) => AllWritten::Looked,
             (Among::All, Some(row)) => return Err(self.damage_error(row.damage)),
         };
-        Ok(Some(Pass { epochs, written_all }))
+        Ok(Some(Pass { bindings, written_all }))
     }
 
     /// Returns an owner as it is stored, and its sweeps, if it has some.
@@ -233,9 +234,9 @@ impl Engine {
         pass: &Pass,
         budget: &mut Budget,
     ) -> Result<Committed, Error> {
-        for epoch in &pass.epochs {
+        for binding in &pass.bindings {
             let Some((owner, sweeps)) = self.stored_sweeps(id)? else { break };
-            let sweep = sweeps.pending.iter().find(|sweep| sweep.epoch == *epoch);
+            let sweep = sweeps.pending.iter().find(|sweep| sweep.binding == *binding);
             let Some(sweep) = sweep else { continue };
             let change = self.end_of(sweep, &owner, pass.written_all)?;
             match self.commit_piece(change, budget)? {
@@ -253,10 +254,13 @@ impl Engine {
         budget.pieces -= 1;
         let is_end = |made: &Operation| matches!(made.write, Write::EndSweep(_));
         let ends = change.operations.iter().any(is_end);
+        let counts = change.piece_of.map(|piece| damaged_counts(&piece.owner));
         match self.commit_alone(change)? {
             Ok(_) => Ok(Committed::All),
             Err(Rejection::Conflict { .. } | Rejection::KeysChanged) => Ok(Committed::Overtaken),
-            Err(Rejection::Damaged(_)) if ends => Ok(Committed::Overlooked),
+            Err(Rejection::Damaged(damage)) if ends && counts.as_ref() == Some(&*damage) => {
+                Ok(Committed::Overlooked)
+            }
             Err(Rejection::Damaged(damage)) => Err(self.damage_error(*damage)),
             Err(rejection) => {
                 let (kind, name) = (BackendErrorKind::Corrupt, self.records.backend.name());
@@ -349,6 +353,6 @@ impl Engine {
 }
 
 fn new_piece(sweep: &Sweep, owner: &OwnerRecord) -> Change {
-    let piece_of = Some(PieceOf { owner: owner.id, epoch: sweep.epoch });
+    let piece_of = Some(PieceOf { owner: owner.id, binding: sweep.binding });
     Change { piece_of, ..Change::default() }
 }

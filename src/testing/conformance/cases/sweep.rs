@@ -79,7 +79,7 @@ fn swept(backend: &dyn Backend) -> Result<Vec<OwnerRecord>, Failure> {
 }
 
 fn piece(owner: OwnerId, sweep: &Sweep) -> Change {
-    let piece_of = Some(PieceOf { owner, epoch: sweep.epoch });
+    let piece_of = Some(PieceOf { owner, binding: sweep.binding });
     Change { piece_of, ..Change::default() }
 }
 
