@@ -8,6 +8,7 @@ use crate::authority::{Authority, Viewer};
 use crate::clock::Timestamp;
 use crate::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
+use crate::key::{KeyRecord, Sweep, SweepKind};
 use crate::serial::as_word;
 
 /// Declares an enum whose variants have a number (stored) and a name (shown).
@@ -100,6 +101,8 @@ event_kinds! {
     OwnerTokensInvalidated = 25, "owner_tokens_invalidated";
     /// A suspended owner was removed with its keys.
     OwnerPurged = 26, "owner_purged";
+    /// A revocation of all keys of an owner, or its purge, is written into each key's record.
+    OwnerSweepEnded = 27, "owner_sweep_ended";
     /// A caller let the count of a key's quota begin whole again.
     KeyQuotaRefilled = 30, "key_quota_refilled";
     /// A caller added uses to a key's quota.
@@ -291,9 +294,38 @@ pub struct Event {
     /// The incarnation of the owner concerned, if there was one at that time. It is found out
     /// inside the commit.
     pub incarnation: Option<Incarnation>,
+    /// Of an event about one key, where all keys of its owner were revoked or purged by one commit:
+    /// the number of that commit's event. It took effect then; this event says that the key's own
+    /// record says so too, and has the time and the authority of that one. It is found out inside
+    /// the commit.
+    pub binding: Option<u64>,
     /// The event.
     #[serde(flatten)]
     pub draft: EventDraft,
+}
+
+impl EventDraft {
+    /// Makes the event of a key that a sweep covers, given the key's stored record.
+    #[must_use]
+    pub fn of_sweep(sweep: &Sweep, key: &KeyRecord) -> Self {
+        let (kind, version, fields) = match sweep.kind {
+            SweepKind::Purge => (EventKind::KeyPurged, key.version, Fields::NONE),
+            SweepKind::Revoke => {
+                let seal = if key.seal.is_some() { Fields::SEAL } else { Fields::NONE };
+                (EventKind::KeyRevoked, key.version.next(), Fields::REVOKED.with(seal))
+            }
+        };
+        Self {
+            at: sweep.at,
+            kind,
+            owner: Some(key.owner),
+            key: Some(key.id),
+            version,
+            generation: None,
+            fields,
+            authority: sweep.authority.clone(),
+        }
+    }
 }
 
 impl Event {

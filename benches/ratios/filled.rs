@@ -64,6 +64,7 @@ fn by_administrator() -> Authority {
 
 fn owner_record(id: OwnerId) -> OwnerRecord {
     OwnerRecord {
+        sweeps: None,
         id,
         version: Version::FIRST,
         incarnation: Incarnation::FIRST,

@@ -261,6 +261,7 @@ impl Backend for Synthetic {
         let before = resident_bytes();
         for number in 0..self.keys.div_ceil(self.keys_per_owner) {
             visit(Scanned::Owner(ScannedOwner {
+                sweeps: None,
                 id: owner(number),
                 suspended: false,
                 max_access: self.max_access.clone(),

@@ -1,6 +1,7 @@
 //! The rules by which usage is recorded, in one place for every backend, as
 //! [`apply`](super::apply()) is for commits.
 
+use super::swept::Swept;
 use super::{BackendError, Damage, Transaction, UsageChange, UsageOutcome, UsageSubject};
 use crate::key::{Lease, QuotaState, Usage, VersionedQuota};
 
@@ -13,7 +14,9 @@ pub fn apply_usage(
     tx: &mut dyn Transaction,
     batch: &[UsageChange],
 ) -> Result<UsageOutcome, BackendError> {
-    let one = |change| match apply_one(tx, change) {
+    // Of a key or an owner that a sweep has removed, nothing is kept.
+    let mut tx = Swept::new(tx);
+    let one = |change| match apply_one(&mut tx, change) {
         Err(error) if error.damage().is_some() => Ok(None),
         outcome => outcome,
     };

@@ -10,7 +10,8 @@ use crate::clock::Timestamp;
 use crate::event::EventDraft;
 use crate::id::{Incarnation, KeyId, NumericId, OwnerId, Version};
 use crate::key::{
-    Alert, Grant, KeyRecord, OwnerRecord, PepperNumber, Quarantine, RequestRecord, StoreMetadata,
+    Alert, Grant, KeyRecord, MAX_SWEEPS, OwnerRecord, PepperNumber, Quarantine, RequestRecord,
+    StoreMetadata,
 };
 
 /// A set of records to write, each with its event, and what must hold for it.
@@ -28,9 +29,23 @@ pub struct Change {
     pub lapse_expired_by: Option<Timestamp>,
     /// The request under which the change takes effect once.
     pub once: Option<Box<Once>>,
+    /// The sweep of which it is a piece. Its events name the one that bound the sweep, and belong to
+    /// the incarnation of the owner whose keys they were. It is refused if the sweep has ended.
+    pub piece_of: Option<PieceOf>,
     /// Whether it may end live tokens by retiring their pepper. Otherwise it is refused if a live
     /// token is under a pepper that it retires, or may be: of a damaged key that isn't known.
     pub ends_tokens: bool,
+}
+
+/// A sweep, by its owner and by the event that bound it. Epochs begin again with each incarnation of an
+/// owner: by its epoch a process that was paused could take a later owner's sweep for the one that it
+/// worked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PieceOf {
+    /// The owner of the keys.
+    pub owner: OwnerId,
+    /// The number of the event that bound the sweep.
+    pub binding: u64,
 }
 
 /// The live tokens under a pepper: those that no revocation of their key, no end of their grace and
@@ -123,8 +138,14 @@ pub enum Write {
     CreateKey(Box<WriteKey>),
     /// An owner that doesn't exist yet.
     CreateOwner(Box<OwnerRecord>),
+    /// The end of a sweep: every key that it covers is written. The last end of a purged owner
+    /// removes its record. Only in a piece of that sweep.
+    EndSweep(AllWritten),
     /// Nothing: the event stands alone.
     Nothing,
+    /// A suspended owner to remove, with all keys that it has: they are gone from this commit on,
+    /// though pieces remove their records later. The id is free from then on.
+    PurgeOwner(OwnerId, Version),
     /// A quarantine entry, over the damaged record of a key or over the entry before it. The key's
     /// own record is neither read nor written.
     Quarantine(Box<Quarantine>),
@@ -144,9 +165,30 @@ pub enum Write {
     ReplaceKey(Box<KeyRecord>),
     /// An owner that exists.
     ReplaceOwner(Box<OwnerRecord>),
+    /// An owner that exists, all of whose keys are revoked from this commit on, though pieces write
+    /// that into their records later. The backend ends an epoch of the owner's tokens
+    /// ([`TokensValidFrom::after_sweep`](crate::key::TokensValidFrom::after_sweep)); a key that the same change
+    /// creates belongs to the next one, and stays.
+    RevokeKeys(Box<OwnerRecord>),
+    /// A key whose stored record, of this version, is to become what the sweep says that it is. Only
+    /// in a piece of that sweep.
+    SweepKey(KeyId, Version),
     /// No new record: the event raises this alert for a key. The backend keeps, beside the key's
     /// usage, that the alert was written.
     RecordAlert(KeyId, Alert),
+}
+
+/// How it is known that every key which a sweep covers is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AllWritten {
+    /// By the list of the owner's keys, which may lack some, so that the counts must agree. So many
+    /// damaged keys are left in it, each under an entry that revokes it.
+    Listed {
+        /// The number of damaged keys.
+        damaged: u64,
+    },
+    /// By the records of all keys, whatever leads to them.
+    Looked,
 }
 
 /// A key to be created.
@@ -171,6 +213,8 @@ pub struct Applied {
     pub lapsed: BTreeMap<KeyId, OwnerId>,
     /// The live tokens that it ended by retiring their pepper.
     pub ended: PepperUse,
+    /// The number of keys that it revoked, or removed with their owner, by a sweep.
+    pub swept: u64,
 }
 
 impl Applied {
@@ -238,6 +282,8 @@ pub enum Rejection {
         /// The live tokens under it.
         used: PepperUse,
     },
+    /// The owner has as many sweeps as it may. Pieces have to end one first.
+    SweepsPending(OwnerId),
     /// The owner would have too many live keys.
     TooManyKeys {
         /// The number of keys it may have.
@@ -323,6 +369,9 @@ impl fmt::Display for Rejection {
             Self::AlreadyRequested => f.write_str("the request took effect before"),
             Self::PepperInUse { number, used } => {
                 write!(f, "pepper {} is needed by {used}", number.get())
+            }
+            Self::SweepsPending(id) => {
+                write!(f, "owner {id} has {MAX_SWEEPS} sweeps that aren't written yet")
             }
             Self::TooManyKeys { limit } => {
                 write!(f, "the owner may have at most {limit} live keys")

@@ -39,8 +39,13 @@ fn metadata<B: Backend + ?Sized>(backend: &B, _: &mut Findings) -> Checked {
 }
 
 fn owners<B: Backend + ?Sized>(backend: &B, findings: &mut Findings) -> Checked {
-    let mut query =
-        OwnerPageQuery { after: None, suspended: None, limit: AT_ONCE, examine: AT_ONCE };
+    let mut query = OwnerPageQuery {
+        swept: false,
+        after: None,
+        suspended: None,
+        limit: AT_ONCE,
+        examine: AT_ONCE,
+    };
     loop {
         let page = backend.page_owners(&query)?;
         page.damaged.into_iter().for_each(|damage| findings.record(damage));

@@ -46,6 +46,11 @@ pub type CommitOutcome = Vec<Result<Applied, Rejection>>;
 /// names and numeric ids are unique, the guards of the store's rules hold. A store is created once,
 /// before all else.
 ///
+/// **Sweeps** (`sweep_*`). One commit revokes or removes all keys of an owner, and pieces write it
+/// into the keys' records later. Inside a commit [`apply`](super::apply()) judges everything as if
+/// it were written; what the backend reads are records as they are stored, and the store itself
+/// applies the sweeps to them.
+///
 /// **Requests** (`request_*`). A change under a request takes effect once, decided inside the
 /// commit: its record is kept in the same step, and a second change under that request is refused.
 /// Records noted before a moment that the change names count as gone, and go in pieces.

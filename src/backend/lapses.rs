@@ -71,6 +71,10 @@ impl<'a> Lapses<'a> {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     pub(super) fn contains(&self, id: &KeyId) -> bool {
         self.keys.contains_key(id)
     }

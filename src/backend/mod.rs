@@ -11,7 +11,9 @@
 //! | `query`, `scan` | the pages that it returns, and what the verification index is loaded from |
 //! | `transaction` | [`Transaction`]: a backend's state inside one commit |
 //! | `apply`, `apply_usage` | the rules of a commit and of usage, on a transaction |
+//! | `plan`, `plan_rules` | what a change does to each record; the rules that it must satisfy |
 //! | `new_rules`, `retirement` | new rules, judged by the data; the tokens that a retired pepper ends |
+//! | `swept`, `sweeping` | a transaction as pending sweeps show it; what a change binds or writes of one |
 //! | `replaced` | a record before and after a change |
 //! | `lapses` | expired keys that end in the change that needs their place or name |
 //! | `damage`, `quarantines` | records that can't be what was written, and entries that lie over them |
@@ -26,6 +28,7 @@
 
 mod apply;
 mod apply_usage;
+mod bound;
 mod change;
 mod check;
 mod contract;
@@ -48,6 +51,8 @@ mod notifier;
 mod open_file;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod opening;
+mod plan;
+mod plan_rules;
 mod quarantines;
 mod query;
 mod replaced;
@@ -59,13 +64,17 @@ pub mod sled;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod storage;
+mod sweeping;
+mod swept;
 mod transaction;
 mod usage;
 
+pub use crate::key::KeyCounts;
 pub use apply::apply;
 pub use apply_usage::apply_usage;
 pub use change::{
-    Applied, Change, Once, Operation, PepperUse, Precondition, Rejection, Write, WriteKey,
+    AllWritten, Applied, Change, Once, Operation, PepperUse, PieceOf, Precondition, Rejection,
+    Write, WriteKey,
 };
 pub use check::check_by_reading;
 pub use contract::{Backend, CommitOutcome, Sharing};
@@ -84,5 +93,6 @@ pub use query::{
 };
 pub use scan::{Scanned, ScannedKey, ScannedOwner};
 pub use storage::{BackupProgress, StorageHealth};
-pub use transaction::{KeyCounts, Transaction};
+pub(crate) use swept::damaged_counts;
+pub use transaction::Transaction;
 pub use usage::{UsageChange, UsageOutcome, UsageSubject};

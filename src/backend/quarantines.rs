@@ -36,13 +36,13 @@ impl<'a> Quarantines<'a> {
         Ok(Ok(()))
     }
 
+    /// Writes them.
     pub(super) fn write(&self, tx: &mut dyn Transaction) -> Result<(), BackendError> {
         self.entries.iter().try_for_each(|entry| tx.put_quarantine(entry))?;
-        for id in &self.removed {
-            tx.remove_damaged_key(*id)?;
-            tx.put_usage(&UsageSubject::Key(*id), None)?;
+        if !self.removed.is_empty() {
+            tx.remove_damaged_keys(&self.removed)?;
         }
-        Ok(())
+        self.removed.iter().try_for_each(|id| tx.put_usage(&UsageSubject::Key(*id), None))
     }
 
     /// Leaves the incarnation out of an event whose owner's record is damaged.

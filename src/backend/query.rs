@@ -104,11 +104,23 @@ pub struct OwnerPageQuery {
     pub after: Option<OwnerId>,
     /// Only suspended ones, or only others.
     pub suspended: Option<bool>,
+    /// Only those with sweeps that pieces have yet to write. There are few, mostly none: a backend
+    /// should find them without looking at others.
+    pub swept: bool,
     /// The largest number of records on a page; at least 1.
     pub limit: usize,
     /// The largest number of records to look at. The page ends there, however short it is; at
     /// least 1.
     pub examine: usize,
+}
+
+impl OwnerPageQuery {
+    /// Whether an owner is meant.
+    #[must_use]
+    pub fn matches(&self, owner: &OwnerRecord) -> bool {
+        self.suspended.is_none_or(|suspended| suspended == owner.suspended.is_some())
+            && (!self.swept || owner.sweeps.is_some())
+    }
 }
 
 /// Owners, ascending by id.

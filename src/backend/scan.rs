@@ -4,8 +4,8 @@ use super::{Damage, DamagedRow};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{
-    Invalidations, KeyRecord, Kind, Limits, OwnerRecord, PreviousToken, TokenRecord,
-    TokensValidFrom, ValidityInputs, effective_expiry, record, tokens,
+    Invalidations, KeyRecord, Kind, Limits, OwnerRecord, PreviousToken, Sweep, SweepKind, Sweeps,
+    TokenRecord, TokensValidFrom, ValidityInputs, effective_expiry, record, tokens,
 };
 use crate::permission::Access;
 
@@ -34,6 +34,8 @@ record! {
         pub tokens_valid_from: Option<TokensValidFrom>,
         /// The limits on the use of all its keys together.
         pub limits: Limits,
+        /// The sweeps of its keys that pieces have yet to write.
+        pub sweeps: Option<Box<Sweeps>>,
     }
 }
 
@@ -69,6 +71,19 @@ record! {
 }
 
 impl ScannedKey {
+    /// Returns the key as its stored record and its owner's sweeps say that it is; `None` if it is
+    /// gone.
+    pub(crate) fn swept(mut self, sweeps: &Sweeps) -> Option<Self> {
+        while let Some(Sweep { kind, .. }) = sweeps.of(&self.current, self.revoked) {
+            if *kind == SweepKind::Purge {
+                return None;
+            }
+            // As `Sweep::applied`, as far as the index needs it.
+            self.revoked = true;
+        }
+        Some(self)
+    }
+
     /// Shows the key as damaged.
     pub(crate) fn damaged(&self, damage: Damage) -> DamagedRow {
         let tokens = std::iter::once(&self.current)
@@ -106,6 +121,7 @@ impl From<&OwnerRecord> for ScannedOwner {
             max_access: owner.max_access.clone(),
             limits: owner.limits.clone(),
             tokens_valid_from: owner.tokens_valid_from,
+            sweeps: owner.sweeps.clone(),
         }
     }
 }

@@ -1,53 +1,13 @@
 //! A backend's state inside one commit, on which the shared rules decide.
 
-use super::{BackendError, Damage, UsageSubject};
+use super::{BackendError, Damage, DamagedRecord, UsageSubject};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{
-    KeyName, KeyRecord, Kind, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata,
-    Usage, Used,
+    KeyCounts, KeyName, KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord,
+    StoreMetadata, Usage, Used,
 };
-
-/// Counts of an owner's keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyCounts {
-    /// All of them, the revoked too.
-    pub all: u64,
-    /// The live: neither revoked nor lapsed.
-    pub live: u64,
-    /// The live of kind standard.
-    pub live_standard: u64,
-}
-
-impl KeyCounts {
-    /// Counts one key.
-    #[must_use]
-    pub fn of(key: &KeyRecord) -> Self {
-        let live = u64::from(key.is_live());
-        Self { all: 1, live, live_standard: live * u64::from(key.kind == Kind::Standard) }
-    }
-
-    /// These counts and others together.
-    #[must_use]
-    pub fn plus(self, other: Self) -> Self {
-        Self {
-            all: self.all + other.all,
-            live: self.live + other.live,
-            live_standard: self.live_standard + other.live_standard,
-        }
-    }
-
-    /// These counts without others; none is less than 0.
-    #[must_use]
-    pub fn minus(self, other: Self) -> Self {
-        Self {
-            all: self.all.saturating_sub(other.all),
-            live: self.live.saturating_sub(other.live),
-            live_standard: self.live_standard.saturating_sub(other.live_standard),
-        }
-    }
-}
 
 /// A backend's state inside one commit: reads see the writes before them.
 ///
@@ -76,6 +36,24 @@ pub trait Transaction {
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
     fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError>;
+
+    /// The greatest id of an owner's keys, damaged ones included; `None` without keys. Asked when all
+    /// keys of the owner are revoked or go, so it should not look at all keys, as the default does.
+    ///
+    /// # Errors
+    /// [`BackendError`]; the batch is abandoned.
+    fn last_key(&mut self, owner: &OwnerId) -> Result<Option<KeyId>, BackendError> {
+        let mut last = None;
+        self.each_key(&mut |key| {
+            last = match key {
+                Ok(key) if key.owner == *owner => last.max(Some(key.id)),
+                // It may be the owner's.
+                Err(Damage { record: DamagedRecord::Key(id), .. }) => last.max(Some(id)),
+                _ => last,
+            };
+        })?;
+        Ok(last)
+    }
 
     /// The live keys of an owner that have this name; one, or more where names need not be
     /// unique.
@@ -185,12 +163,12 @@ pub trait Transaction {
     /// [`BackendError`]; the batch is abandoned.
     fn put_quarantine(&mut self, entry: &Quarantine) -> Result<(), BackendError>;
 
-    /// Removes a key without reading its record, with its quarantine entry and all by which it is
-    /// found, and counts its owner's keys again.
+    /// Removes keys without reading their records, with their quarantine entries and all by which they
+    /// are found, and counts their owners' keys again.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.
-    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError>;
+    fn remove_damaged_keys(&mut self, ids: &[KeyId]) -> Result<(), BackendError>;
 
     /// Appends an event; its number is one more than the last.
     ///

@@ -7,6 +7,8 @@
 //! | `field` | the stored form of every field, and the macro that declares a record |
 //! | `record` | the record of a key, with its tokens and its seal |
 //! | `owner` | the record of an owner |
+//! | `sweeps` | what one commit has done to all keys of an owner, until it is written into each |
+//! | `counts` | counts of an owner's keys |
 //! | `request` | the record of a request that takes effect once |
 //! | `rules` | the record of the store: rules, prefixes, pepper checks |
 //! | `switch` | a switch that is on, and the role that set something |
@@ -20,6 +22,7 @@
 //! | `digest`, `name`, `prefix`, `settings`, `setting_names` | the types of single fields |
 
 mod alert_state;
+mod counts;
 mod digest;
 // Each backend and the comparisons of tests use a part of it; memory alone uses none.
 #[cfg_attr(not(all(feature = "sqlite", feature = "sled", feature = "testing")), allow(dead_code))]
@@ -38,11 +41,13 @@ mod secret_checks;
 mod setting_names;
 mod settings;
 mod state;
+mod sweeps;
 mod switch;
 mod usage;
 mod valid_from;
 
 pub use alert_state::{Alert, AlertState, Alerted, AlertedTokens};
+pub use counts::KeyCounts;
 pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
 #[cfg(any(feature = "sqlite", feature = "testing"))]
 pub(crate) use field::PlainBytes;
@@ -66,6 +71,7 @@ pub use secret_checks::{PepperCheck, RecoveryKeyCheck};
 pub use setting_names::SettingNames;
 pub use settings::{Settings, SettingsPatch};
 pub use state::{State, ValidityInputs};
+pub use sweeps::{MAX_SWEEPS, Sweep, SweepKind, Sweeps};
 pub use switch::{SetBy, Switch};
 pub use usage::{LastAddress, RejectedCounts, Usage, Used};
 pub use valid_from::{Invalidations, IssueEpochs, TokensValidFrom};

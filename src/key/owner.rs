@@ -1,8 +1,8 @@
 //! The record of an owner.
 
 use super::{
-    Invalidations, Lifetime, Limits, SettingNames, Settings, StoreMetadata, Switch,
-    TokensValidFrom, record,
+    Invalidations, KeyRecord, Lifetime, Limits, SettingNames, Settings, StoreMetadata, Sweeps,
+    Switch, TokensValidFrom, record,
 };
 use crate::authority::Actor;
 use crate::clock::Timestamp;
@@ -28,6 +28,9 @@ record! {
         pub tokens_valid_from: Option<TokensValidFrom>,
         /// The limits on the use of all its keys together.
         pub limits: Limits,
+        /// The sweeps of its keys that pieces have yet to write. The backend keeps them: those of a
+        /// record that is to be written don't count.
+        pub sweeps: Option<Box<Sweeps>>,
         /// The number of changes, creation included.
         pub version: Version,
         /// The mark that tells it from an earlier owner of this id. A replacement keeps it.
@@ -51,6 +54,42 @@ record! {
 }
 
 impl OwnerRecord {
+    /// Returns whether it was purged, and stays only until its keys are gone.
+    #[must_use]
+    pub fn is_purged(&self) -> bool {
+        self.sweeps.as_ref().is_some_and(|sweeps| sweeps.purged)
+    }
+
+    /// Returns the number of epochs of its tokens that have ended.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.tokens_valid_from.map_or(0, |from| from.epoch)
+    }
+
+    /// Returns what stays of it, when it is purged, until its keys are gone.
+    #[must_use]
+    pub fn tombstone(self) -> Self {
+        let sweeps = self.sweeps.map(|sweeps| Box::new(Sweeps { purged: true, ..*sweeps }));
+        Self {
+            sweeps,
+            limits: Limits::default(),
+            defaults: Settings::default(),
+            fixed_defaults: SettingNames::default(),
+            tokens_valid_from: self.tokens_valid_from.map(TokensValidFrom::of_epochs),
+            ..self
+        }
+    }
+
+    /// Returns a key of it as its stored record and the owner's sweeps say that it is; `None` if it
+    /// is gone.
+    #[must_use]
+    pub fn swept(&self, key: KeyRecord) -> Option<KeyRecord> {
+        match &self.sweeps {
+            Some(sweeps) => sweeps.applied(key),
+            None => Some(key),
+        }
+    }
+
     /// Gathers the invalidations that apply to its keys: its own and the store's, and the retired
     /// peppers.
     #[must_use]

@@ -22,11 +22,14 @@ pub struct TokensValidFrom {
     pub moment: Timestamp,
     /// The number of epochs that have ended.
     pub epoch: u32,
-    /// The time at which the last epoch ended. A token of that epoch with a later stamp is
-    /// superseded.
+    /// The time at which an invalidation last ended an epoch. A token of that epoch, or of one
+    /// before, with a later stamp is superseded.
     pub ended_at: Timestamp,
     /// The number of epochs whose tokens are all superseded.
     pub swept: u32,
+    /// The number of epochs that had ended when an invalidation last ended one. Those that end after it
+    /// were ended by sweeps, which supersede no token.
+    pub invalidated: u32,
 }
 
 /// The epochs in which a token was issued: the numbers of its owner's and its store's epochs that
@@ -54,7 +57,7 @@ impl TokensValidFrom {
     /// Makes an invalidation that ends no epoch.
     #[must_use]
     pub fn of(moment: Timestamp) -> Self {
-        Self { moment, epoch: 0, ended_at: Timestamp::MIN, swept: 0 }
+        Self { moment, epoch: 0, ended_at: Timestamp::MIN, swept: 0, invalidated: 0 }
     }
 
     /// Returns the invalidation after one of tokens issued before `to`, which is at most `now`. It
@@ -68,7 +71,7 @@ impl TokensValidFrom {
             // it comes. Every token of before was issued before this one was.
             if is_up_to_now {
                 let epoch = next.epoch.saturating_add(1);
-                next = Self { moment: to, epoch, ended_at: now, swept: epoch };
+                next = Self { moment: to, epoch, ended_at: now, swept: epoch, invalidated: epoch };
             }
             return next;
         }
@@ -76,14 +79,49 @@ impl TokensValidFrom {
         let ends_epoch = is_up_to_now && (to > next.ended_at || next.ended_at > now);
         if to > next.ended_at {
             // Every token of the epochs that had ended by then was issued before `to`.
-            next.swept = next.epoch;
+            next.swept = next.invalidated;
         }
         if ends_epoch {
             next.epoch = next.epoch.saturating_add(1);
-            next.ended_at = now;
+            (next.invalidated, next.ended_at) = (next.epoch, now);
         }
         next.moment = next.moment.max(to);
         next
+    }
+
+    /// Returns the invalidation after a sweep. It ends an epoch, so that keys of before are told from
+    /// those that come; what becomes of their tokens is the sweep's.
+    #[must_use]
+    pub fn after_sweep(before: Option<Self>) -> Self {
+        let before = before.unwrap_or_default();
+        Self { epoch: before.epoch.saturating_add(1), ..before }
+    }
+
+    /// Returns whether a sweep ended the last epoch, and did so after another state of these epochs: all
+    /// keys of that state are revoked or gone.
+    #[must_use]
+    pub fn swept_since(&self, known: &Self) -> bool {
+        self.epoch > self.invalidated && self.epoch > known.epoch
+    }
+
+    /// Returns its epochs alone, for another owner of the same id, to whom no token of before
+    /// belongs.
+    #[must_use]
+    pub fn of_epochs(self) -> Self {
+        let Self { epoch, .. } = self;
+        Self { epoch, swept: epoch, invalidated: epoch, ..Self::default() }
+    }
+
+    /// Returns the moment that is shown: none before which no token can have been issued.
+    #[must_use]
+    pub fn shown(&self) -> Option<Timestamp> {
+        (self.moment > Timestamp::MIN).then_some(self.moment)
+    }
+
+    /// Returns whether another one supersedes the same tokens: sweeps alone may lie between them.
+    #[must_use]
+    pub fn invalidates_as(&self, other: &Self) -> bool {
+        Self { epoch: other.epoch, ..*self } == *other
     }
 
     /// Returns whether a token is superseded that was stamped with a time in an epoch.
@@ -91,7 +129,14 @@ impl TokensValidFrom {
     pub fn supersedes(&self, issued_at: Timestamp, epoch: u32) -> bool {
         issued_at < self.moment
             || epoch < self.swept
-            || epoch < self.epoch && issued_at > self.ended_at
+            || epoch < self.invalidated && issued_at > self.ended_at
+    }
+}
+
+/// No token is superseded.
+impl Default for TokensValidFrom {
+    fn default() -> Self {
+        Self::of(Timestamp::MIN)
     }
 }
 
@@ -130,19 +175,21 @@ impl Invalidations<'_> {
 }
 
 impl Field for TokensValidFrom {
-    const WIDTH: usize = 4;
+    const WIDTH: usize = 5;
 
     fn columns(name: &str, columns: &mut Vec<String>) {
         columns.push(name.to_owned());
-        columns.extend(["epoch", "epoch_ended_at", "epochs_swept"].map(String::from));
+        let numbers = ["epoch", "epoch_ended_at", "epochs_swept", "epochs_invalidated"];
+        columns.extend(numbers.map(String::from));
     }
 
     fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
-        let Self { moment, epoch, ended_at, swept } = self;
+        let Self { moment, epoch, ended_at, swept, invalidated } = self;
         moment.put(sink)?;
         epoch.put(sink)?;
         ended_at.put(sink)?;
-        swept.put(sink)
+        swept.put(sink)?;
+        invalidated.put(sink)
     }
 
     fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
@@ -151,6 +198,7 @@ impl Field for TokensValidFrom {
             epoch: Field::get("epoch", source)?,
             ended_at: Field::get("epoch_ended_at", source)?,
             swept: Field::get("epochs_swept", source)?,
+            invalidated: Field::get("epochs_invalidated", source)?,
         })
     }
 }
@@ -187,17 +235,19 @@ mod tests {
         Timestamp::from_millis(second * 1_000).unwrap()
     }
 
-    /// The issue of a token, or an invalidation up to so many seconds ago.
+    /// The issue of a token, an invalidation up to so many seconds ago, or a sweep of all keys.
     #[derive(Clone, Debug)]
     enum Step {
         Issue,
         Invalidate(u64),
+        Sweep,
     }
 
     fn steps() -> impl Strategy<Value = Vec<(u64, Step)>> {
         let step = prop_oneof![
             3 => Just(Step::Issue),
             2 => prop_oneof![Just(0), 1..60_u64, 61..5_000_u64].prop_map(Step::Invalidate),
+            1 => Just(Step::Sweep),
         ];
         // Mostly the clock goes on; now and then it is anywhere.
         let now = prop_oneof![4 => 0..200_u64, 1 => 10_000..1_000_000_u64];
@@ -205,7 +255,8 @@ mod tests {
     }
 
     proptest! {
-        /// Holds each token against every invalidation that was committed after it.
+        /// Holds each token against every invalidation that was committed after it. A sweep reaches
+        /// none, and no other token is issued in the epoch that it ends.
         #[test]
         fn an_invalidation_up_to_now_reaches_what_was_stamped_after_now(steps in steps()) {
             let (mut right, mut from) = (1_000_u64, None::<TokensValidFrom>);
@@ -233,6 +284,13 @@ mod tests {
                             *is_reached |= *stamp < to || reaches_future && *stamp > now;
                         }
                         last = if reaches_future { now } else { last };
+                    }
+                    Step::Sweep => {
+                        let before = from.unwrap_or_default();
+                        let after = TokensValidFrom::after_sweep(from);
+                        prop_assert!(after.invalidates_as(&before) && after.swept_since(&before));
+                        prop_assert!(tokens.iter().all(|(_, epoch, ..)| *epoch < after.epoch));
+                        from = Some(after);
                     }
                 }
                 for (stamp, epoch, is_reached, was_ahead) in &tokens {

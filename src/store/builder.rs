@@ -9,8 +9,8 @@ use super::Store;
 use super::alerts::{AlertScanner, Noticed};
 use super::engine::{
     Engine, FIRST_PAUSE, HealthHook, HealthWatch, KeyObserver, MetadataState, Next, Records,
-    RecordsParts, Retention, Threads, Worked, Workers, next_attempt, start_settling, start_watch,
-    stored_metadata,
+    RecordsParts, Retention, Threads, Worked, Workers, next_attempt, start_settling, start_sweeps,
+    start_watch, stored_metadata,
 };
 use super::manage::{Manager, Minter, Sealer, mend_graces};
 use super::opening::{add_secrets, check_rules, check_secrets, found_or_created, retire_peppers};
@@ -60,6 +60,7 @@ pub struct StoreBuilder {
     usage: Option<UsageSettings>,
     alerts: AlertSettings,
     leases: LeaseSettings,
+    holds_sweeps: bool,
     health_hook: Option<HealthHook>,
     #[cfg(feature = "recoverable")]
     recovery_keys: Option<RecoveryKeys>,
@@ -93,6 +94,7 @@ impl StoreBuilder {
             usage: None,
             alerts: AlertSettings::new(),
             leases: LeaseSettings { wait: DEFAULT_QUOTA_WAIT, renews: true },
+            holds_sweeps: false,
             health_hook: None,
             #[cfg(feature = "recoverable")]
             recovery_keys: None,
@@ -206,6 +208,15 @@ impl StoreBuilder {
     #[doc(hidden)]
     pub fn without_renewals_for_tests(mut self) -> Self {
         self.leases.renews = false;
+        self
+    }
+
+    /// Works no pieces of sweeps by a thread. For tests that look at a store in the middle of them, or
+    /// that have to know the order of events: they call
+    /// [`Store::work_sweeps_for_tests`](super::Store::work_sweeps_for_tests).
+    #[doc(hidden)]
+    pub fn without_sweeps_for_tests(mut self) -> Self {
+        self.holds_sweeps = true;
         self
     }
 
@@ -328,6 +339,9 @@ impl StoreBuilder {
             engine.records.refresh()?;
             start_refresh(&engine, max_staleness, &mut workers)?;
         }
+        if !is_read_only && !self.holds_sweeps {
+            start_sweeps(&engine, &mut workers)?;
+        }
         if !is_read_only {
             // If this fails, the next call that may change something tries again.
             let _ = mend_graces(&engine);
@@ -390,6 +404,6 @@ fn start_refresh(
         // After a failed poll the store may go stale; the next poll tries again.
         Worked::with(polled, if is_over { Next::Never } else { Next::After(pause) })
     };
-    let name = engine.records.backend.name();
-    workers.spawn(name, "keyhasp-refresh", &Arc::default(), Next::After(pause), work)
+    let (name, signal) = (engine.records.backend.name(), &engine.records.refresh_signal);
+    workers.spawn(name, "keyhasp-refresh", signal, Next::After(pause), work)
 }

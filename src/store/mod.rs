@@ -8,6 +8,7 @@
 //! | `key_store` | the port |
 //! | `layer` | stores around a store |
 //! | `store`, `builder` | the front door: a [`Store`] is opened by a [`StoreBuilder`] |
+//! | `work` | what the store's threads do, done now |
 //! | `opening` | the checks that a database and the given rules and secrets fit |
 //! | `types` | the values that calls take and return |
 //! | `handle` | the handles: who may call what |
@@ -40,6 +41,7 @@ mod store;
 mod types;
 mod usage;
 mod verify;
+mod work;
 
 pub use builder::StoreBuilder;
 pub use handle::{

@@ -118,8 +118,9 @@ mod tests {
         assert!(of_scanned_owners(&scanned, &scanned.clone()).is_empty());
     }
 
+    /// The sweeps of an owner aren't a caller's to write.
     #[test]
-    fn small_and_largest_differ_in_all_but_id_owner_version_and_kind() {
+    fn small_and_largest_differ_in_all_but_id_owner_version_kind_and_sweeps() {
         let (small, large) = (sample::key(1, "acme"), sample::largest_key(1, "acme"));
         let (small, large) = (small.unwrap(), large.unwrap());
         let alike = |named: Named, differing: Vec<&str>| -> Vec<&str> {
@@ -134,10 +135,10 @@ mod tests {
         let (small, large) = (sample::owner("acme"), sample::largest_owner("acme"));
         let (small, large) = (small.unwrap(), large.unwrap());
         let named = Named::of(&small.id, |sink| small.put_fields(sink));
-        assert_eq!(alike(named, of_owners(&small, &large)), ["id", "version"]);
+        assert_eq!(alike(named, of_owners(&small, &large)), ["id", "sweeps", "version"]);
         let (small, large) = (ScannedOwner::from(&small), ScannedOwner::from(&large));
         let named = Named::of(&small.id, |sink| small.put_fields(sink));
-        assert_eq!(alike(named, of_scanned_owners(&small, &large)), ["id"]);
+        assert_eq!(alike(named, of_scanned_owners(&small, &large)), ["id", "sweeps"]);
     }
 
     #[test]

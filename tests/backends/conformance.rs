@@ -9,9 +9,9 @@ use keyhasp::backend::{Backend, BackendError, Memory};
 use keyhasp::testing::Failing;
 use keyhasp::testing::conformance::{self, Failure, Subject};
 
-const FAMILIES: [&str; 10] = [
+const FAMILIES: [&str; 11] = [
     "atomic_", "damage_", "rule_", "request_", "order_", "durable_", "error_", "query_", "size_",
-    "usage_",
+    "sweep_", "usage_",
 ];
 
 /// The memory backend, in a [`Failing`] that lets everything pass or without.

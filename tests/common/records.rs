@@ -111,6 +111,7 @@ pub(crate) fn owners() -> impl Strategy<Value = OwnerRecord> {
             let (defaults, suspended, max_access, limits, bounds, tokens_valid_from) = rights;
             let (max_keys, lifetime) = bounds;
             OwnerRecord {
+                sweeps: None,
                 id,
                 version,
                 fixed_defaults: some_names(&defaults),
@@ -131,12 +132,13 @@ pub(crate) fn owners() -> impl Strategy<Value = OwnerRecord> {
 }
 
 fn invalidations() -> impl Strategy<Value = TokensValidFrom> {
-    let parts = (times(), any::<u32>(), times(), any::<u32>());
-    parts.prop_map(|(moment, epoch, ended_at, swept)| TokensValidFrom {
+    let parts = (times(), any::<u32>(), times(), any::<u32>(), any::<u32>());
+    parts.prop_map(|(moment, epoch, ended_at, swept, invalidated)| TokensValidFrom {
         moment,
         epoch,
         ended_at,
         swept,
+        invalidated,
     })
 }
 

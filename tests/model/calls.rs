@@ -130,6 +130,10 @@ pub(crate) enum Call {
     Wait {
         after: u64,
     },
+    /// Writes so many pieces of sweeps.
+    WorkSweeps {
+        pieces: usize,
+    },
 }
 
 /// A caller.

@@ -141,6 +141,8 @@ pub(crate) fn builder(opening: &Opening, rules: StoreRules) -> StoreBuilder {
         // renewed begins a period that the model doesn't know of.
         .quota_wait(Duration::from_secs(3_600))
         .without_renewals_for_tests()
+        // The model writes pieces when it is told to.
+        .without_sweeps_for_tests()
         .peppers(open_peppers(&opening.peppers))
         .settings_check(|change: &SettingsChange<'_>| match change.new.get(REFUSED_NAME) {
             Some(_) => Err(format!("`{REFUSED_NAME}` is not for use")),

@@ -270,6 +270,7 @@ fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
         Call::Events { query } => all_events(query, |query| store.events(by, query)),
         Call::Find { id } => store.key_by_numeric_id(by, *id).map(|key| shown(&key)),
         Call::FlushUsage => store.flush_usage().map(|()| nothing()),
+        Call::WorkSweeps { pieces } => store.work_sweeps(*pieces).map(|count| shown(&count)),
         Call::ForeignCursor { of, used_for } => {
             foreign_cursor(of, used_for, |query| store.list_keys(by, query))
         }

@@ -279,6 +279,10 @@ impl Asked for Planted {
     fn run_alerts(&self) -> Result<usize, Error> {
         if self.has(Defect::LooksAway) { Ok(0) } else { self.store.run_alerts() }
     }
+
+    fn work_sweeps(&self, pieces: usize) -> Result<u64, Error> {
+        self.store.work_sweeps(pieces)
+    }
 }
 
 impl StoreLayer for Planted {

@@ -207,12 +207,17 @@ impl Checker<'_> {
         let versions = self.timeline.keys.get(key).ok_or("no such key")?;
         let owners = &self.timeline.owners[&versions[0].state.owner];
         let lag = self.entry.lag.unwrap_or(0);
+        let swept = self.timeline.swept.get(key);
         let mut least = None;
         for at in self.window(versions, lag) {
             for owner_at in self.window(owners, lag) {
                 let suspended = owner_at > 0 && owners[owner_at - 1].state.suspended;
-                let state = (at > 0).then(|| &versions[at - 1].state);
-                if verdict(state, generation, suspended) == *told {
+                let mut state = (at > 0).then(|| versions[at - 1].state.clone());
+                // That version of the owner revokes the key, whatever is known of the key.
+                if swept.is_some_and(|swept| owner_at >= *swept) {
+                    state.iter_mut().for_each(|key| key.revoked = true);
+                }
+                if verdict(state.as_ref(), generation, suspended) == *told {
                     let delay = self.age(versions, at).max(self.age(owners, owner_at));
                     least = Some(least.map_or(delay, |least: u64| least.min(delay)));
                 }

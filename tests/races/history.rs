@@ -108,6 +108,8 @@ pub(crate) struct Seen {
 #[derive(Clone, Debug)]
 pub(crate) struct Logged {
     pub(crate) sequence: u64,
+    /// The number of the event that bound it, if a piece of a sweep wrote it.
+    pub(crate) binding: Option<u64>,
     /// The call that it names.
     pub(crate) call: String,
     pub(crate) kind: EventKind,
@@ -142,6 +144,7 @@ impl From<&Event> for Logged {
     fn from(event: &Event) -> Self {
         Self {
             sequence: event.sequence,
+            binding: event.binding,
             call: event
                 .authority
                 .correlation_id

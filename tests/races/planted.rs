@@ -1,15 +1,15 @@
 //! Stores with a defect that only shows in races, so that the checker can be seen to find it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use keyhasp::authority::Authority;
 use keyhasp::backend::{Backend, BackendError, BackendLayer, Change, CommitOutcome, Memory};
-use keyhasp::store::{ChangedKey, Issued, Key, KeyAction, LeaseWait, StoreLayer};
+use keyhasp::store::{ChangedKey, Issued, Key, KeyAction, LeaseWait, RevokedAll, StoreLayer};
 use keyhasp::{
-    Error, KeyId, KeyStore, RejectReason, Rotate, Timestamp, VerifiedKey, VerifyError,
-    VerifyRequest, Version,
+    CreateKey, Error, KeyId, KeyStore, OwnerId, RejectReason, Rotate, Timestamp, VerifiedKey,
+    VerifyError, VerifyRequest, Version,
 };
 
 /// An injected bug of a store.
@@ -22,6 +22,8 @@ pub(crate) enum Defect {
     /// After each use that is accepted, one more is than a limit allows. Histories of limited keys
     /// show it.
     Overspends,
+    /// The first verification after all keys of an owner were revoked doesn't see it.
+    MissesRevokeAll,
     /// A call that should read the backend is answered by what was read before.
     ReadsLate,
     /// An expected version is compared before the commit, not in it.
@@ -31,8 +33,13 @@ pub(crate) enum Defect {
 }
 
 impl Defect {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::BothRotationsWin, Self::ReadsLate, Self::StaleVersionAccepted, Self::VerifiesLate];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::BothRotationsWin,
+        Self::MissesRevokeAll,
+        Self::ReadsLate,
+        Self::StaleVersionAccepted,
+        Self::VerifiesLate,
+    ];
 }
 
 /// A backend that lets keys lapse that expired by another time than the store says.
@@ -62,12 +69,15 @@ pub(crate) struct Planted {
     verdicts: Mutex<HashMap<Vec<u8>, Result<VerifiedKey, VerifyError>>>,
     keys: Mutex<HashMap<KeyId, Key>>,
     verified: Mutex<Option<VerifiedKey>>,
+    /// Owners all of whose keys were revoked.
+    swept: Mutex<HashSet<OwnerId>>,
 }
 
 impl Planted {
     pub(crate) fn new(store: Arc<dyn KeyStore>, defect: Defect) -> Self {
-        let verified = Mutex::default();
-        Self { store, defect, verdicts: Mutex::default(), keys: Mutex::default(), verified }
+        let (verdicts, keys) = (Mutex::default(), Mutex::default());
+        let (verified, swept) = (Mutex::default(), Mutex::default());
+        Self { store, defect, verdicts, keys, verified, swept }
     }
 
     /// Compares the version now, and lets the change expect none.
@@ -108,6 +118,18 @@ impl Planted {
         if self.defect == Defect::CountsTwice && now.is_ok() {
             let _ = self.store.verify_request(&request.cost(0));
         }
+        if self.defect == Defect::MissesRevokeAll {
+            let (mut verdicts, token) = (self.verdicts.lock().unwrap(), request.token());
+            if !matches!(now, Err(VerifyError::Rejected(RejectReason::Revoked))) {
+                verdicts.insert(token.to_vec(), now);
+                return now;
+            }
+            let is_missed = |key: &VerifiedKey| self.swept.lock().unwrap().contains(key.owner_id());
+            return verdicts
+                .remove(token)
+                .filter(|old| old.as_ref().is_ok_and(is_missed))
+                .unwrap_or(now);
+        }
         if self.defect != Defect::VerifiesLate {
             return now;
         }
@@ -146,6 +168,18 @@ impl StoreLayer for Planted {
     ) -> Result<ChangedKey, Error> {
         let expected = self.compared(by, id, expected)?;
         self.store.change_key(by, id, action, expected)
+    }
+
+    fn revoke_all(
+        &self,
+        by: &Authority,
+        owner: &OwnerId,
+        replacement: Option<&CreateKey>,
+        expected: Option<Version>,
+    ) -> Result<RevokedAll, Error> {
+        let revoked = self.store.revoke_all(by, owner, replacement, expected)?;
+        self.swept.lock().unwrap().insert(*owner);
+        Ok(revoked)
     }
 
     fn rotate_key(

@@ -4,8 +4,8 @@ use std::sync::{Arc, Barrier};
 
 use keyhasp::store::Events;
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Error, Issued, Key, KeyId, KeyStore, ListEvents,
-    ListKeys, OwnerId, Rotate, Version,
+    Access, AdminKeys, CreateKey, CreateOwner, Error, EventKind, Issued, Key, KeyId, KeyStore,
+    ListEvents, ListKeys, OwnerId, Rotate, Version,
 };
 
 use crate::book::Book;
@@ -201,8 +201,19 @@ impl Desk<'_> {
         asks.map(|(nth, ask)| self.perform(format!("{}.end.{nth}", self.process), ask)).collect()
     }
 
-    /// The whole log.
+    /// The whole log, once the pieces of every revocation are written.
     pub(crate) fn log(&self) -> Vec<Logged> {
+        loop {
+            let log = self.log_so_far();
+            let count = |kind| log.iter().filter(|event| event.kind == kind).count();
+            if count(EventKind::OwnerKeysRevoked) == count(EventKind::OwnerSweepEnded) {
+                return log;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn log_so_far(&self) -> Vec<Logged> {
         let mut log = Vec::new();
         let mut after = Some(0);
         while let Some(from) = after {

@@ -36,6 +36,8 @@ pub(crate) struct OwnerState {
 /// Every version of everything, in order; that of number 1 comes first.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
+    /// The version of its owner with which a key was revoked with all others.
+    pub(crate) swept: BTreeMap<String, usize>,
     pub(crate) keys: BTreeMap<String, Vec<Version<KeyState>>>,
     pub(crate) owners: BTreeMap<String, Vec<Version<OwnerState>>>,
     /// How many unrevoked keys an owner had, after each change of theirs.
@@ -62,7 +64,8 @@ impl Timeline {
                 return Err(format!("event {} where {number} belongs", event.sequence));
             }
         }
-        for events in history.log.chunk_by(|a, b| a.call == b.call) {
+        let log = as_bound(&history.log);
+        for events in log.chunk_by(|a, b| a.call == b.call) {
             let is_creation = |event: &Logged| event.kind == EventKind::StoreCreated;
             if events.iter().any(is_creation) {
                 if events[0].sequence != 1 || events.len() != 1 {
@@ -114,6 +117,10 @@ impl Timeline {
         }
         let before = versions.last().map(|version| version.state.clone());
         let after = key_after(before, event, change.entry.map(|entry| &entry.ask))?;
+        if event.binding.is_some() {
+            let owners = self.owners.get(&after.owner).map_or(0, Vec::len);
+            self.swept.insert(id.to_owned(), owners);
+        }
         versions.push(change.version(after));
         Ok(())
     }
@@ -158,6 +165,23 @@ impl Change<'_> {
         let (start, end) = self.entry.map_or((0, 0), |entry| (entry.start, entry.end));
         Version { state, start, end, process: self.entry.map(|entry| entry.process) }
     }
+}
+
+/// The log in the order in which it is in force: what a piece of a sweep has written stands with the
+/// event that bound it.
+fn as_bound(log: &[Logged]) -> Vec<Logged> {
+    let mut pieces: BTreeMap<u64, Vec<Logged>> = BTreeMap::new();
+    for event in log.iter().filter(|event| event.kind != EventKind::OwnerSweepEnded) {
+        if let Some(binding) = event.binding {
+            pieces.entry(binding).or_default().push(event.clone());
+        }
+    }
+    let mut bound = Vec::new();
+    for event in log.iter().filter(|event| event.binding.is_none()) {
+        bound.push(event.clone());
+        bound.extend(pieces.remove(&event.sequence).into_iter().flatten());
+    }
+    bound
 }
 
 /// A key after an event, if it may come to that.

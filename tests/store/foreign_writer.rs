@@ -419,7 +419,7 @@ fn what_other_programs_keep_in_tables_of_their_own_is_no_foreign_write() {
 /// Another keyhasp writes events with its changes, and fires no triggers.
 #[test]
 fn an_event_of_another_process_is_noticed_where_the_database_is_not_shared() {
-    let event = "INSERT INTO events SELECT sequence + 1, incarnation, at, kind, owner, key_id, \
+    let event = "INSERT INTO events SELECT sequence + 1, incarnation, binding, at, kind, owner, key_id, \
                  version, generation, fields, role, acting_owner, acting_key, acting_generation, \
                  actor, reason, reason_for_owner, correlation_id, checksum FROM events \
                  ORDER BY sequence DESC LIMIT 1";

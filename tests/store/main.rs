@@ -36,6 +36,7 @@ mod secrets;
 mod settings;
 mod shared;
 mod shown;
+mod sweeps;
 mod texts;
 mod usage;
 mod verification;

@@ -56,21 +56,36 @@ impl Engine {
     }
 }
 
-/// Opens a store on a backend, always with the same settings.
+/// Opens a store on a backend, always with the same settings. It writes no piece of a sweep unless it
+/// is asked to, so that its log stands still while it is looked at.
 ///
 /// # Errors
 /// Those of the store.
 pub fn store(backend: Arc<dyn Backend>) -> Result<Arc<dyn KeyStore>, Error> {
-    Ok(Arc::new(builder()?.open_on(backend)?))
+    Ok(Arc::new(builder()?.without_sweeps_for_tests().open_on(backend)?))
 }
 
-/// Opens a store that counts uses.
+/// Opens a store that counts uses; otherwise as [`store`].
 ///
 /// # Errors
 /// Those of the store.
 pub fn counting(backend: Arc<dyn Backend>) -> Result<Arc<Store>, Error> {
-    let usage = UsageSettings::new().counts().interval(Duration::from_secs(1));
-    Ok(Arc::new(builder()?.usage(usage).open_on(backend)?))
+    Ok(Arc::new(builder()?.usage(usage()).without_sweeps_for_tests().open_on(backend)?))
+}
+
+/// Opens a store that is to be killed at work: a thread of it writes pieces of sweeps. Counts uses on
+/// demand.
+///
+/// # Errors
+/// Those of the store.
+pub fn at_work(backend: Arc<dyn Backend>, counts: bool) -> Result<Arc<Store>, Error> {
+    let builder = builder()?;
+    let builder = if counts { builder.usage(usage()) } else { builder };
+    Ok(Arc::new(builder.open_on(backend)?))
+}
+
+fn usage() -> UsageSettings {
+    UsageSettings::new().counts().interval(Duration::from_secs(1))
 }
 
 fn builder() -> Result<StoreBuilder, Error> {

@@ -126,6 +126,7 @@ fn in_halves(
     for operation in &change.operations {
         let preconditions = std::mem::take(&mut preconditions);
         let part = Change {
+            piece_of: change.piece_of,
             preconditions,
             operations: vec![operation.clone()],
             lapse_expired_by: change.lapse_expired_by,

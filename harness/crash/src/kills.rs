@@ -197,10 +197,18 @@ impl Database {
         copy_tree(&self.place, &copy).map_err(|error| error.to_string())?;
         let open = || engine.open(&copy).map_err(|error| format!("it can't be opened: {error}"));
         let backend = open()?;
-        let store: Arc<dyn KeyStore> = engine::counting(Arc::clone(&backend))
+        let counting = engine::counting(Arc::clone(&backend))
             .map_err(|error| format!("the database can't be opened: {error}"))?;
+        let store = Arc::clone(&counting) as Arc<dyn KeyStore>;
         let mut findings = hold(&store, &mut self.ledger, said, random)
             .map_err(|error| format!("the database can't be read: {error}"))?;
+        // What the pieces have yet to write changes no answer, and then nothing is left to write.
+        counting.finish_sweeps().map_err(|error| format!("a piece can't be written: {error}"))?;
+        let finished = hold(&store, &mut self.ledger, &Said::default(), random)
+            .map_err(|error| format!("the database can't be read: {error}"))?;
+        findings.lost.extend(finished.lost);
+        findings.halves.extend(finished.halves);
+        findings.halves.extend(finished.pending);
         let misused = self.purses.hold(&*backend, &self.ledger, uses, spent);
         findings.misused = misused.map_err(|error| format!("usage can't be read: {error}"))?;
         // The change is made in the copy alone.
@@ -208,7 +216,7 @@ impl Database {
         findings.halves.extend(wrong.map_err(|error| format!("it can't be written: {error}"))?);
         let used = self.purses.clone().spend(&store, &self.ledger);
         store.close().map_err(|error| format!("the database can't be closed: {error}"))?;
-        drop((store, backend));
+        drop((store, counting, backend));
         let left = used.hold_closed(&*open()?, &self.ledger);
         findings.misused.extend(left.map_err(|error| format!("usage can't be read: {error}"))?);
         fs::remove_dir_all(&copy).map_err(|error| error.to_string())?;

@@ -83,6 +83,14 @@ pub struct Ledger {
     pub operations: BTreeMap<String, Vec<Happened>>,
 }
 
+impl Happened {
+    /// Tells whether it may be the event of a key that a sweep covers, which a piece writes.
+    #[must_use]
+    pub fn is_of_sweep(&self) -> bool {
+        matches!(self.kind, EventKind::KeyPurged | EventKind::KeyRevoked)
+    }
+}
+
 impl Ledger {
     /// Applies an operation; returns the events that it must have left.
     ///

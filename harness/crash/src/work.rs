@@ -65,12 +65,14 @@ pub fn run(task: &Task, place: &Path, lines: &Lines) -> Result<(), String> {
         None => backend,
     };
     let counting = match task.spends {
-        true => Some(engine::counting(Arc::clone(&backend)).map_err(|error| error.to_string())?),
+        true => {
+            Some(engine::at_work(Arc::clone(&backend), true).map_err(|error| error.to_string())?)
+        }
         false => None,
     };
-    let store = match &counting {
+    let store: Arc<dyn KeyStore> = match &counting {
         Some(counting) => Arc::<Store>::clone(counting),
-        None => engine::store(backend).map_err(|error| error.to_string())?,
+        None => engine::at_work(backend, false).map_err(|error| error.to_string())? as _,
     };
     say(lines, &Line::Open);
     let done = AtomicU64::new(0);

@@ -33,7 +33,8 @@ impl Dump {
     /// # Errors
     /// Those of the backend.
     pub fn of(backend: &dyn Backend) -> Result<Self, BackendError> {
-        let query = OwnerPageQuery { after: None, suspended: None, limit: ALL, examine: ALL };
+        let query =
+            OwnerPageQuery { swept: false, after: None, suspended: None, limit: ALL, examine: ALL };
         let owners = backend.page_owners(&query)?.owners;
         let filter = KeyFilter::new(StateSet::ALL, Timestamp::MIN);
         let query = KeyPageQuery { filter, before: None, after: None, limit: ALL, examine: ALL };
@@ -122,7 +123,9 @@ impl Dump {
         }
         for owner in self.owners.values() {
             // An owner of this id may have been there before.
-            let about = |event: &&Event| event.owner == Some(owner.id) && event.key.is_none();
+            let about = |event: &&Event| {
+                event.owner == Some(owner.id) && event.key.is_none() && event.binding.is_none()
+            };
             let events = self.events.iter().filter(about).rev();
             let events = events.take_while(|event| event.kind != EventKind::OwnerPurged).count();
             if events as u64 != owner.version.get() {

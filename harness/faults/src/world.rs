@@ -94,7 +94,9 @@ impl World {
         let catalogue = Catalogue::builder().read("links:read").write("links:write");
         let catalogue = catalogue.read("domains:read").write("domains:write").build()?;
         let clock = Arc::new(ManualClock::new(opening.now));
+        // A thread that writes pieces of sweeps would write beside the calls that are counted.
         let store = Store::builder(catalogue, prefixes)
+            .without_sweeps_for_tests()
             .rules(rules)
             .clock(Arc::<ManualClock>::clone(&clock))
             .random(ChaCha20Rng::seed_from_u64(opening.seed))

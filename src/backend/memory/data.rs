@@ -1,6 +1,7 @@
 //! The records, and the rules' view of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::keys::Keys;
 use crate::backend::{
@@ -64,6 +65,10 @@ impl Transaction for Data {
 
     fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
         Ok(self.keys.counts(owner))
+    }
+
+    fn last_key(&mut self, owner: &OwnerId) -> Result<Option<KeyId>, BackendError> {
+        Ok(self.keys.ids_between(Some(owner), (Bound::Unbounded, Bound::Unbounded)).next())
     }
 
     fn live_keys_named(
@@ -163,9 +168,11 @@ impl Transaction for Data {
         Ok(())
     }
 
-    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
-        self.quarantines.remove(&id);
-        self.keys.remove(id);
+    fn remove_damaged_keys(&mut self, ids: &[KeyId]) -> Result<(), BackendError> {
+        for id in ids {
+            self.quarantines.remove(id);
+            self.keys.remove(*id);
+        }
         Ok(())
     }
 

@@ -295,6 +295,7 @@ mod tests {
             tokens_valid_from: None,
         };
         let owner = OwnerRecord {
+            sweeps: None,
             id: owner(),
             version: Version::FIRST,
             fixed_defaults: SettingNames::default(),
@@ -321,6 +322,31 @@ mod tests {
             commit(change(create(expired(number.into())), None));
         }
         memory
+    }
+
+    /// A key that takes no other one's place looks for none that has expired.
+    #[test]
+    fn a_key_that_has_a_place_visits_none_of_those_that_a_sweep_revoked() {
+        let visited = |keys: u16| {
+            let memory = owner_with(keys);
+            let commit = |change: Change| {
+                let before = VISITED.get();
+                memory.commit(&[change]).unwrap().remove(0).unwrap();
+                VISITED.get() - before
+            };
+            let current = memory.owner(&owner()).unwrap().unwrap();
+            let next = OwnerRecord { version: current.version.next(), ..current };
+            let later = |number| {
+                let mut key = key(number);
+                key.current.epochs.owner = 1;
+                key
+            };
+            let mut bind = change(Write::RevokeKeys(Box::new(next)), None);
+            bind.operations.extend(change(create(later(9_000)), None).operations);
+            commit(bind);
+            commit(change(create(later(9_001)), Some(at(9_999))))
+        };
+        assert_eq!(visited(4), visited(2_000));
     }
 
     /// Whatever is judged: names, numbers of keys, the last standard key, keys that lapse.

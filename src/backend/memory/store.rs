@@ -188,7 +188,7 @@ impl Backend for Memory {
                     break;
                 }
                 last = Some(owner.id);
-                if query.suspended.is_none_or(|suspended| suspended == owner.suspended.is_some()) {
+                if query.matches(owner) {
                     page.owners.push(owner.clone());
                 }
             }

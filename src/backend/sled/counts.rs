@@ -31,12 +31,13 @@ impl Overlay<'_> {
         Ok(())
     }
 
-    /// Counts the keys of an owner that can be read; those that can't count among all.
+    /// Counts the keys of an owner that can be read; those that can't count among all
+    /// and among the unrevoked.
     pub(super) fn counted(&self, owner: &OwnerId) -> Result<KeyCounts, Fault> {
         let mut counts = KeyCounts::default();
         self.each(Tree::OwnerKeys, &trees::of_owner(owner), &mut |key| {
             let id = trees::key_in(key).ok_or(Fault::damaged("a key id is too short"))?;
-            let damaged = KeyCounts { all: 1, ..KeyCounts::default() };
+            let damaged = KeyCounts { all: 1, unrevoked: 1, ..KeyCounts::default() };
             let one = load_key(self, id).ok().flatten().map_or(damaged, |key| KeyCounts::of(&key));
             counts = counts.plus(one);
             Ok(())
@@ -45,17 +46,20 @@ impl Overlay<'_> {
     }
 }
 
-/// The three counts, 8 bytes each.
+/// The four counts, 8 bytes each.
 fn encode_counts(counts: KeyCounts) -> Vec<u8> {
-    [counts.all, counts.live, counts.live_standard].map(u64::to_be_bytes).concat()
+    let KeyCounts { all, unrevoked, live, live_standard } = counts;
+    [all, unrevoked, live, live_standard].map(u64::to_be_bytes).concat()
 }
 
 fn decode_counts(value: &[u8]) -> Result<KeyCounts, Fault> {
-    if let ([all, live, live_standard], []) = value.as_chunks::<8>() {
-        let [all, live, live_standard] = [all, live, live_standard].map(|n| u64::from_be_bytes(*n));
+    if let ([all, unrevoked, live, live_standard], []) = value.as_chunks::<8>() {
+        let [all, unrevoked, live, live_standard] =
+            [all, unrevoked, live, live_standard].map(|n| u64::from_be_bytes(*n));
+        let is_falling = [all, unrevoked, live, live_standard].is_sorted_by(|a, b| a >= b);
         // With room to count on.
-        if live_standard <= live && live <= all && all <= u64::MAX / 2 {
-            return Ok(KeyCounts { all, live, live_standard });
+        if is_falling && all <= u64::MAX / 2 {
+            return Ok(KeyCounts { all, unrevoked, live, live_standard });
         }
     }
     Err(Fault::damaged("the counts of an owner can't be right"))

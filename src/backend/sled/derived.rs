@@ -7,7 +7,7 @@ use std::ops::Bound;
 use super::chunks::Values;
 use super::engine::Engine;
 use super::fault::Fault;
-use super::leads::{Lead, of_event, of_key, of_request};
+use super::leads::{Lead, of_event, of_key, of_owner, of_request};
 use super::overlay::{Batch, Overlay};
 use super::read::{load_key, load_owner, load_usage};
 use super::sums::Sums;
@@ -18,7 +18,7 @@ use crate::id::OwnerId;
 use crate::key::Usage;
 
 /// The trees that hold nothing but what follows from records.
-const TREES: [Tree; 8] = [
+const TREES: [Tree; 9] = [
     Tree::OwnerKeys,
     Tree::CreatedKeys,
     Tree::LiveNames,
@@ -27,6 +27,7 @@ const TREES: [Tree; 8] = [
     Tree::KeyEvents,
     Tree::OwnerEvents,
     Tree::RequestTimes,
+    Tree::SweptOwners,
 ];
 
 /// The differences between the records and what follows from them.
@@ -56,6 +57,7 @@ impl Differences {
     pub(super) fn of(engine: &Engine) -> Result<Self, Fault> {
         let mut differences = Self::default();
         differences.look_at_keys(engine)?;
+        differences.look_at_owners(engine)?;
         differences.look_at_counts(engine)?;
         differences.look_at_events(engine)?;
         differences.look_at_requests(engine)?;
@@ -120,6 +122,19 @@ impl Differences {
             })?;
         }
         Ok(())
+    }
+
+    fn look_at_owners(&mut self, engine: &Engine) -> Result<(), Fault> {
+        each(engine, Tree::Owners, &mut |entry, _| {
+            let Some(id) = trees::owner_in(entry) else { return Ok(()) };
+            let Found::Whole(owner) = found(load_owner(engine, &id))? else { return Ok(()) };
+            let of = DamagedRecord::Owner(id);
+            of_owner(&owner).into_iter().try_for_each(|lead| self.expect(engine, lead, &[], &of))
+        })?;
+        self.look_at_leads(engine, Tree::SweptOwners, &|entry| match trees::owner_in(entry) {
+            Some(id) => Ok(map(found(load_owner(engine, &id))?, of_owner)),
+            None => Ok(Found::Missing),
+        })
     }
 
     /// Finds the entries of a tree that lead to no record, or to one to which they don't belong.

@@ -2,7 +2,7 @@
 
 use super::trees::{self, Tree};
 use crate::event::Event;
-use crate::key::{KeyRecord, RequestRecord};
+use crate::key::{KeyRecord, OwnerRecord, RequestRecord};
 
 /// An entry that leads to a record.
 pub(super) type Lead = (Tree, Vec<u8>);
@@ -33,4 +33,10 @@ pub(super) fn of_event(event: &Event) -> Vec<Lead> {
 /// The entry that leads to a request.
 pub(super) fn of_request(record: &RequestRecord) -> Lead {
     (Tree::RequestTimes, trees::request_time(record.at, &record.id))
+}
+
+/// The entry that leads to an owner with sweeps.
+pub(super) fn of_owner(owner: &OwnerRecord) -> Vec<Lead> {
+    let lead = (Tree::SweptOwners, trees::owner(&owner.id).to_vec());
+    owner.sweeps.iter().map(|_| lead.clone()).collect()
 }

@@ -211,8 +211,9 @@ impl Engine {
     pub(super) fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, Fault> {
         let mut page = OwnerPage::default();
         let from = after(query.after.as_ref().map(trees::owner));
+        let tree = if query.swept { Tree::SweptOwners } else { Tree::Owners };
         let mut last = None;
-        for (examined, entry) in self.range(Tree::Owners, from, Bound::Unbounded).enumerate() {
+        for (examined, entry) in self.range(tree, from, Bound::Unbounded).enumerate() {
             if examined == query.examine || page.owners.len() + page.damaged.len() == query.limit {
                 page.next = last;
                 break;
@@ -220,15 +221,22 @@ impl Engine {
             let (key, head) = entry?;
             let Some(id) = trees::owner_in(&key) else { continue };
             last = Some(id);
-            let record = chunks::join(self, Tree::Owners, &key, &head);
-            let owner = match record.and_then(|record| decode_owner(id, &record)) {
-                Ok(owner) => owner,
+            let owner = if query.swept {
+                self.owner(&id)
+            } else {
+                let record = chunks::join(self, Tree::Owners, &key, &head);
+                record.and_then(|record| decode_owner(id, &record)).map(Some)
+            };
+            let owner = match owner {
+                Ok(Some(owner)) => owner,
+                // An entry that leads to nothing; a check finds it.
+                Ok(None) => continue,
                 Err(fault) => {
                     page.damaged.push(fault.damage(Tree::Owners, DamagedRecord::Owner(id))?);
                     continue;
                 }
             };
-            if query.suspended.is_none_or(|suspended| suspended == owner.suspended.is_some()) {
+            if query.matches(&owner) {
                 page.owners.push(owner);
             }
         }

@@ -42,6 +42,7 @@ fn owner(id: &str) -> OwnerId {
 fn create(id: &str) -> Change {
     let (id, actor, at) = (owner(id), Actor::new("tester").unwrap(), Timestamp::MIN);
     let record = OwnerRecord {
+        sweeps: None,
         id,
         version: Version::FIRST,
         incarnation: Incarnation::FIRST,

@@ -56,6 +56,24 @@ impl Overlay<'_> {
         Ok(())
     }
 
+    fn store_owner(
+        &mut self,
+        before: Option<&OwnerRecord>,
+        after: Option<&OwnerRecord>,
+    ) -> Result<(), Fault> {
+        if let Some(owner) = before {
+            leads::of_owner(owner).iter().for_each(|(tree, lead)| self.remove(*tree, lead));
+            if after.is_none() {
+                self.remove_record(Tree::Owners, trees::owner(&owner.id))?;
+            }
+        }
+        if let Some(owner) = after {
+            leads::of_owner(owner).iter().for_each(|(tree, lead)| self.put(*tree, lead, &[]));
+            self.put_record(Tree::Owners, trees::owner(&owner.id), &encode_owner(owner)?)?;
+        }
+        Ok(())
+    }
+
     /// Removes a key without its record, and all that leads to it.
     fn remove_key(&mut self, id: KeyId) -> Result<(), Fault> {
         let mut owners = BTreeSet::new();
@@ -119,6 +137,14 @@ impl Transaction for Overlay<'_> {
 
     fn key_counts(&mut self, owner: &OwnerId) -> Result<KeyCounts, BackendError> {
         told(self.load_counts(owner))
+    }
+
+    fn last_key(&mut self, owner: &OwnerId) -> Result<Option<KeyId>, BackendError> {
+        let prefix = trees::of_owner(owner);
+        let end = trees::after_prefix(&prefix);
+        // The ids are inverted, so that the greatest comes first.
+        let first = self.first(Tree::OwnerKeys, &prefix, &end, 1);
+        told(first.map(|keys| keys.first().and_then(|key| trees::key_in(key))))
     }
 
     fn live_keys_named(
@@ -207,12 +233,7 @@ impl Transaction for Overlay<'_> {
         before: Option<&OwnerRecord>,
         after: Option<&OwnerRecord>,
     ) -> Result<(), BackendError> {
-        told(match (before, after) {
-            (_, Some(owner)) => encode_owner(owner)
-                .and_then(|record| self.put_record(Tree::Owners, trees::owner(&owner.id), &record)),
-            (Some(owner), None) => self.remove_record(Tree::Owners, trees::owner(&owner.id)),
-            (None, None) => Ok(()),
-        })
+        told(self.store_owner(before, after))
     }
 
     fn put_key(
@@ -235,8 +256,8 @@ impl Transaction for Overlay<'_> {
         )
     }
 
-    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
-        told(self.remove_key(id))
+    fn remove_damaged_keys(&mut self, ids: &[KeyId]) -> Result<(), BackendError> {
+        ids.iter().try_for_each(|id| told(self.remove_key(*id)))
     }
 
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {

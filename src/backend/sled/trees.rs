@@ -61,6 +61,8 @@ trees! {
     RequestTimes = "request_times",
     /// Damaged key to the entry that lies over it.
     Quarantine = "quarantine",
+    /// Owner with sweeps that pieces have yet to write; no value.
+    SweptOwners = "swept_owners",
 }
 
 impl Tree {
@@ -89,6 +91,7 @@ impl Tree {
             Self::Requests => 15,
             Self::RequestTimes => 16,
             Self::Quarantine => 17,
+            Self::SweptOwners => 18,
         }
     }
 }

@@ -28,8 +28,9 @@ pub(super) const ORPHANS: [(&str, &str, &str); 3] = [
 
 /// Owners whose counts of keys aren't those of their keys.
 const MISCOUNTED: &str =
-    "SELECT id FROM owners WHERE (keys_all, keys_live, keys_live_standard) IS NOT (
-    SELECT count(*), count(*) FILTER (WHERE state NOT IN (3, 4)),
+    "SELECT id FROM owners WHERE (keys_all, keys_unrevoked, keys_live, keys_live_standard) IS NOT (
+    SELECT count(*), count(*) FILTER (WHERE state != 3),
+      count(*) FILTER (WHERE state NOT IN (3, 4)),
       count(*) FILTER (WHERE state NOT IN (3, 4) AND kind = 'standard')
     FROM keys NOT INDEXED WHERE owner = owners.id)";
 
@@ -94,23 +95,38 @@ fn structure(connection: &Connection, pragma: &str) -> Result<Vec<Finding>, Faul
 
 fn lines(connection: &Connection, pragma: &str) -> Result<Vec<Finding>, Fault> {
     let trees = Trees::read(connection)?;
-    let mut statement = connection.prepare(&format!("PRAGMA {pragma}({MAX_LINES})"))?;
-    let mut rows = statement.query([])?;
+    let all = trees.check(connection, &format!("PRAGMA {pragma}({MAX_LINES})"))?;
+    if all != [unread("a page")] {
+        return Ok(all);
+    }
+    // It couldn't go on, and named no place.
     let mut findings = Vec::new();
+    for (table, indexes) in &trees.tables {
+        let found = trees.check(connection, &format!("PRAGMA {pragma}('{table}')"))?;
+        if found != [unread("a page")] {
+            findings.extend(found);
+        } else if is_readable(connection, table)? {
+            findings.extend(indexes.iter().map(|index| index_finding(index)));
+        } else {
+            findings.push(unread(&format!("table {table}, a page")));
+        }
+    }
+    Ok(if findings.is_empty() { all } else { findings })
+}
+
+fn unread(what: &str) -> Finding {
+    Finding::Structure(format!("{what} can't be read"))
+}
+
+/// Whether all columns of a table can be read, whatever its indexes say.
+fn is_readable(connection: &Connection, table: &str) -> Result<bool, Fault> {
+    let mut statement = connection.prepare(&format!("SELECT * FROM {table} NOT INDEXED"))?;
+    let mut rows = statement.query([])?;
     loop {
         match rows.next().map_err(Fault::from) {
-            Ok(Some(row)) => {
-                let text: String = row.get(0)?;
-                findings.extend(text.lines().filter_map(|line| trees.finding(line)));
-            }
-            Ok(None) => return Ok(findings),
-            // It ends where it can't go on. The lines before name the page.
-            Err(fault) if fault.is_corrupt() => {
-                if findings.is_empty() {
-                    findings.push(Finding::Structure("a page can't be read".into()));
-                }
-                return Ok(findings);
-            }
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(true),
+            Err(fault) if fault.is_corrupt() => return Ok(false),
             Err(fault) => return Err(fault),
         }
     }
@@ -120,22 +136,53 @@ fn lines(connection: &Connection, pragma: &str) -> Result<Vec<Finding>, Fault> {
 struct Trees {
     by_root: BTreeMap<i64, String>,
     indexes: Vec<String>,
+    /// The tables, each with its own indexes.
+    tables: BTreeMap<String, Vec<String>>,
 }
 
 impl Trees {
     fn read(connection: &Connection) -> Result<Self, Fault> {
-        let sql = "SELECT rootpage, name, type FROM sqlite_schema WHERE rootpage > 0";
+        let sql = "SELECT rootpage, name, type, tbl_name FROM sqlite_schema WHERE rootpage > 0";
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         let (mut by_root, mut indexes) = (BTreeMap::new(), Vec::new());
+        let mut tables = BTreeMap::<String, Vec<String>>::new();
         while let Some(row) = rows.next()? {
             let name: String = row.get(1)?;
+            let of_table = tables.entry(row.get(3)?).or_default();
             if row.get::<_, String>(2)? == "index" {
                 indexes.push(name.clone());
+                // SQLite makes the others with their tables, and replaces none.
+                of_table
+                    .extend(Some(name.clone()).filter(|it| !it.starts_with("sqlite_autoindex")));
             }
             by_root.insert(row.get(0)?, name);
         }
-        Ok(Self { by_root, indexes })
+        Ok(Self { by_root, indexes, tables })
+    }
+
+    /// Runs a check, and reads what SQLite writes.
+    fn check(&self, connection: &Connection, pragma: &str) -> Result<Vec<Finding>, Fault> {
+        let mut statement = connection.prepare(pragma)?;
+        let mut rows = statement.query([])?;
+        let mut findings = Vec::new();
+        loop {
+            match rows.next().map_err(Fault::from) {
+                Ok(Some(row)) => {
+                    let text: String = row.get(0)?;
+                    findings.extend(text.lines().filter_map(|line| self.finding(line)));
+                }
+                Ok(None) => return Ok(findings),
+                // It ends where it can't go on. The lines before name the page.
+                Err(fault) if fault.is_corrupt() => {
+                    if findings.is_empty() {
+                        findings.push(unread("a page"));
+                    }
+                    return Ok(findings);
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
     }
 
     /// Reads a line of SQLite's. Values of columns are looked at elsewhere, with their rows' ids; a
@@ -155,7 +202,7 @@ impl Trees {
             return Some(index_finding(index));
         }
         if line == "database disk image is malformed" {
-            return Some(Finding::Structure("a page can't be read".into()));
+            return Some(unread("a page"));
         }
         let Some((root, place)) = line.strip_prefix("Tree ").and_then(|rest| rest.split_once(' '))
         else {

@@ -66,6 +66,7 @@ pub(super) fn of_event(event: &Event) -> u32 {
     bytes
         .add(&event.sequence)
         .add(&event.incarnation)
+        .add(&event.binding)
         .add(&event.at)
         .add(&u32::from(event.kind.number()));
     bytes.add(&event.owner).add(&event.key).add(&event.version).add(&event.generation);

@@ -90,6 +90,10 @@ impl Transaction for Commit<'_> {
         owners::key_counts(self.connection, owner).map_err(during)
     }
 
+    fn last_key(&mut self, owner: &OwnerId) -> Result<Option<KeyId>, BackendError> {
+        keys::last(self.connection, owner).map_err(during)
+    }
+
     fn live_keys_named(
         &mut self,
         owner: &OwnerId,
@@ -186,8 +190,8 @@ impl Transaction for Commit<'_> {
         quarantine::put(self.connection, entry).map_err(during)
     }
 
-    fn remove_damaged_key(&mut self, id: KeyId) -> Result<(), BackendError> {
-        quarantine::remove_key(self.connection, id).map_err(during)
+    fn remove_damaged_keys(&mut self, ids: &[KeyId]) -> Result<(), BackendError> {
+        quarantine::remove_keys(self.connection, ids).map_err(during)
     }
 
     fn append_event(&mut self, event: &Event) -> Result<(), BackendError> {

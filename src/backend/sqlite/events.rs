@@ -15,7 +15,7 @@ const TABLE: &str = "events";
 
 macro_rules! columns {
     () => {
-        "sequence, incarnation, at, kind, owner, key_id, version, generation, fields, role, acting_owner, \
+        "sequence, incarnation, binding, at, kind, owner, key_id, version, generation, fields, role, acting_owner, \
          acting_key, acting_generation, actor, reason, reason_for_owner, correlation_id, checksum"
     };
 }
@@ -67,7 +67,7 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault
     let mut statement = connection.prepare_cached(concat!(
         "INSERT INTO events (",
         columns!(),
-        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     ))?;
     let Authority { role, actor, reason, reason_for_owner, correlation_id } = &event.authority;
     let (acting_key, acting_generation) = role.acting_token().unzip();
@@ -81,6 +81,7 @@ pub(super) fn append(connection: &Connection, event: &Event) -> Result<(), Fault
     Binder::new(&mut statement)
         .put(stored(event.sequence))?
         .put_field(&event.incarnation)?
+        .put_field(&event.binding)?
         .put_field(&event.at)?
         .put(event.kind.number())?
         .put_field(&event.owner)?
@@ -105,6 +106,7 @@ fn decode(row: &Row<'_>) -> Result<Event, Fault> {
     let mut row = RowReader::new(row, TABLE);
     let sequence = row.field("sequence")?;
     let incarnation = row.field("incarnation")?;
+    let binding = row.field("binding")?;
     let draft = EventDraft {
         at: row.field("at")?,
         kind: row.number_as("kind", |kind| kind.try_into().ok().map(EventKind::of_stored))?,
@@ -121,7 +123,7 @@ fn decode(row: &Row<'_>) -> Result<Event, Fault> {
             correlation_id: row.field("correlation_id")?,
         },
     };
-    let event = Event { sequence, incarnation, draft };
+    let event = Event { sequence, incarnation, binding, draft };
     let checksum: u32 = row.field("checksum")?;
     if checksums::of_event(&event) == checksum { Ok(event) } else { Err(row.damaged("checksum")) }
 }

@@ -158,6 +158,22 @@ fn checksums_of(key: &KeyRecord) -> (u32, u32) {
     (checksums::of_scanned_key(&key.into()), checksums::of_key(key))
 }
 
+/// Finds the greatest id of an owner's keys: one search in the index for each state.
+pub(super) fn last(connection: &Connection, owner: &OwnerId) -> Result<Option<KeyId>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "WITH states (number) AS (VALUES (0), (1), (2), (3), (4))
+         SELECT (SELECT max(id) FROM keys INDEXED BY keys_by_owner WHERE owner = ?1 AND state = number)
+         FROM states",
+    )?;
+    let mut rows = statement.query([owner.as_str()])?;
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let bytes: Option<[u8; 16]> = row.get(0)?;
+        last = last.max(bytes.map(KeyId::from_bytes));
+    }
+    Ok(last)
+}
+
 /// Computes the column `state` of a record.
 fn state_of(key: &KeyRecord) -> u8 {
     state_column::number(key.state(Timestamp::MIN), key.lapsed_at.is_some())

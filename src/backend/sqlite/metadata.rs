@@ -14,8 +14,8 @@ use crate::key::{
 pub(super) fn load(connection: &Connection) -> Result<Option<StoreMetadata>, Fault> {
     let mut statement = connection.prepare_cached(
         "SELECT version, unique_names, keep_standard_key, recoverable_tokens, lifetime_max_ms, \
-         lifetime_default_ms, tokens_valid_from, epoch, epoch_ended_at, epochs_swept, checksum \
-         FROM store",
+         lifetime_default_ms, tokens_valid_from, epoch, epoch_ended_at, epochs_swept, epochs_invalidated, \
+         checksum FROM store",
     )?;
     let mut rows = statement.query([])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -59,8 +59,9 @@ pub(super) fn put(connection: &Connection, metadata: &StoreMetadata) -> Result<(
     let mut statement = connection.prepare_cached(
         "INSERT OR REPLACE INTO store
          (one, version, unique_names, keep_standard_key, recoverable_tokens, lifetime_max_ms,
-          lifetime_default_ms, tokens_valid_from, epoch, epoch_ended_at, epochs_swept, checksum)
-         VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+          lifetime_default_ms, tokens_valid_from, epoch, epoch_ended_at, epochs_swept, epochs_invalidated,
+          checksum)
+         VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     Binder::new(&mut statement)
         .put_field(version)?

@@ -109,13 +109,14 @@ pub(super) fn delete(connection: &Connection, id: &OwnerId) -> Result<(), Fault>
 /// Reads the counts of an owner's keys; none if it doesn't exist.
 pub(super) fn key_counts(connection: &Connection, id: &OwnerId) -> Result<KeyCounts, Fault> {
     let mut statement = connection.prepare_cached(
-        "SELECT keys_all, keys_live, keys_live_standard FROM owners WHERE id = ?",
+        "SELECT keys_all, keys_unrevoked, keys_live, keys_live_standard FROM owners WHERE id = ?",
     )?;
     let mut rows = statement.query([id.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(KeyCounts::default()) };
     let mut row = RowReader::new(row, TABLE);
     Ok(KeyCounts {
         all: row.field("keys_all")?,
+        unrevoked: row.field("keys_unrevoked")?,
         live: row.field("keys_live")?,
         live_standard: row.field("keys_live_standard")?,
     })
@@ -133,11 +134,12 @@ pub(super) fn count_key(
     }
     let delta = |was: u64, is: u64| is.cast_signed() - was.cast_signed();
     let mut statement = connection.prepare_cached(
-        "UPDATE owners SET keys_all = keys_all + ?, keys_live = keys_live + ?,
-         keys_live_standard = keys_live_standard + ? WHERE id = ?",
+        "UPDATE owners SET keys_all = keys_all + ?, keys_unrevoked = keys_unrevoked + ?,
+         keys_live = keys_live + ?, keys_live_standard = keys_live_standard + ? WHERE id = ?",
     )?;
     let written = Binder::new(&mut statement)
         .put(delta(was.all, is.all))?
+        .put(delta(was.unrevoked, is.unrevoked))?
         .put(delta(was.live, is.live))?
         .put(delta(was.live_standard, is.live_standard))?
         .put(id.as_str())?
@@ -148,8 +150,9 @@ pub(super) fn count_key(
 /// Counts the keys of all owners by their rows.
 pub(super) fn count_again(connection: &Connection) -> Result<(), Fault> {
     let mut statement = connection.prepare_cached(
-        "UPDATE owners SET (keys_all, keys_live, keys_live_standard) = (
-           SELECT count(*), count(*) FILTER (WHERE state NOT IN (3, 4)),
+        "UPDATE owners SET (keys_all, keys_unrevoked, keys_live, keys_live_standard) = (
+           SELECT count(*), count(*) FILTER (WHERE state != 3),
+             count(*) FILTER (WHERE state NOT IN (3, 4)),
              count(*) FILTER (WHERE state NOT IN (3, 4) AND kind = 'standard')
            FROM keys INDEXED BY keys_by_owner WHERE owner = owners.id)",
     )?;

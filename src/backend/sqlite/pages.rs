@@ -201,9 +201,16 @@ pub(super) const OWNERS: &str = "WHERE id > ?1 ORDER BY id LIMIT ?2";
 pub(super) const SUSPENDED_OWNERS: &str = "INDEXED BY owners_suspended
      WHERE id > ?1 AND suspended_at IS NOT NULL ORDER BY id LIMIT ?2";
 
+pub(super) const SWEPT_OWNERS: &str = "INDEXED BY owners_swept
+     WHERE id > ?1 AND sweeps IS NOT NULL ORDER BY id LIMIT ?2";
+
 /// A page of owners.
 pub(super) fn owners(connection: &Connection, query: &OwnerPageQuery) -> Result<OwnerPage, Fault> {
-    let tail = if query.suspended == Some(true) { SUSPENDED_OWNERS } else { OWNERS };
+    let tail = match query {
+        OwnerPageQuery { swept: true, .. } => SWEPT_OWNERS,
+        OwnerPageQuery { suspended: Some(true), .. } => SUSPENDED_OWNERS,
+        _ => OWNERS,
+    };
     let mut statement = connection.prepare_cached(&format!("{}{tail}", *owners::SELECT))?;
     let after = query.after.as_ref().map_or("", OwnerId::as_str);
     let mut rows = statement.query((after, rows_to_ask(query.examine)))?;
@@ -228,7 +235,7 @@ pub(super) fn owners(connection: &Connection, query: &OwnerPageQuery) -> Result<
             Err(fault) => return Err(fault),
         };
         last = Some(owner.id);
-        if query.suspended.is_none_or(|suspended| suspended == owner.suspended.is_some()) {
+        if query.matches(&owner) {
             page.owners.push(owner);
         }
     }

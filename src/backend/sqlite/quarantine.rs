@@ -78,18 +78,19 @@ pub(super) fn put(connection: &Connection, entry: &Quarantine) -> Result<(), Fau
     Ok(())
 }
 
-/// Removes a key and its entry. The indexes are made again first: one that doesn't fit the damaged
+/// Removes keys and their entries. The indexes are made again first: one that doesn't fit a damaged
 /// row keeps SQLite from deleting it.
-pub(super) fn remove_key(connection: &Connection, id: KeyId) -> Result<(), Fault> {
+pub(super) fn remove_keys(connection: &Connection, ids: &[KeyId]) -> Result<(), Fault> {
     connection.execute_batch("REINDEX keys")?;
     for sql in [
         "DELETE FROM keys WHERE id = ?",
         "DELETE FROM previous_tokens WHERE key_id = ?",
         "DELETE FROM quarantine WHERE id = ?",
     ] {
-        connection.prepare_cached(sql)?.execute([id.to_bytes()])?;
+        let mut statement = connection.prepare_cached(sql)?;
+        ids.iter().try_for_each(|id| statement.execute([id.to_bytes()]).map(drop))?;
     }
-    // The row may have named another owner than the one that counts it.
+    // A row may have named another owner than the one that counts it.
     owners::count_again(connection)
 }
 

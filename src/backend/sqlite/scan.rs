@@ -38,7 +38,7 @@ pub(super) use key_columns;
 
 macro_rules! owner_columns {
     () => {
-        "id, suspended_at, tokens_valid_from, epoch, epoch_ended_at, epochs_swept, max_access, limited, state_checksum"
+        "id, suspended_at, tokens_valid_from, epoch, epoch_ended_at, epochs_swept, epochs_invalidated, max_access, limited, sweeps, state_checksum"
     };
 }
 
@@ -232,10 +232,12 @@ fn owner(row: &Row<'_>, limits: &mut Loader<'_>) -> Result<ScannedOwner, Fault> 
         tokens_valid_from: row.field("tokens_valid_from")?,
         max_access: row.field("max_access")?,
         limits: Limits::default(),
+        sweeps: None,
     };
     if row.field("limited")? {
         owner.limits = limits.load(owner.id.as_str())?;
     }
+    owner.sweeps = row.field("sweeps")?;
     let checksum: u32 = row.field("state_checksum")?;
     if checksums::of_scanned_owner(&owner) == checksum {
         Ok(owner)

@@ -24,15 +24,17 @@ CREATE TABLE store (
   lifetime_max_ms INTEGER CHECK (lifetime_max_ms > 0),
   lifetime_default_ms INTEGER CHECK (lifetime_default_ms > 0),
   -- Tokens issued before this time are superseded. Then the number of epochs of tokens that have
-  -- ended, when the last one ended, and how many have only superseded tokens.
+  -- ended, when an invalidation last ended one, how many have only superseded tokens, and how many
+  -- had ended when that invalidation had.
   tokens_valid_from INTEGER,
   epoch INTEGER,
   epoch_ended_at INTEGER,
   epochs_swept INTEGER,
+  epochs_invalidated INTEGER,
   -- Of this row and of all prefixes, peppers and recovery keys.
   checksum INTEGER NOT NULL,
   CHECK ((tokens_valid_from IS NULL) = (epoch IS NULL) AND (epoch IS NULL) = (epoch_ended_at IS NULL)
-    AND (epoch IS NULL) = (epochs_swept IS NULL))
+    AND (epoch IS NULL) = (epochs_swept IS NULL) AND (epoch IS NULL) = (epochs_invalidated IS NULL))
 ) STRICT;
 
 -- Every prefix that was ever accepted, numbered from 0.
@@ -61,19 +63,24 @@ CREATE TABLE owners (
   -- The administrator's switch, with the actor and the reason below.
   suspended_at INTEGER,
   -- Tokens issued before this time are superseded. Then the number of epochs of tokens that have
-  -- ended, when the last one ended, and how many have only superseded tokens.
+  -- ended, when an invalidation last ended one, how many have only superseded tokens, and how many
+  -- had ended when that invalidation had.
   tokens_valid_from INTEGER,
   epoch INTEGER,
   epoch_ended_at INTEGER,
   epochs_swept INTEGER,
+  epochs_invalidated INTEGER,
   max_access TEXT NOT NULL,
   -- Whether there is a limit in the columns below. A scan reads them only then.
   limited INTEGER NOT NULL CHECK (limited IN (0, 1)),
+  -- What was done to all of its keys and isn't written into each of them yet: a JSON object.
+  sweeps TEXT,
   -- Of the columns so far and of the limits. `record_checksum` is of all but the counts of keys.
   state_checksum INTEGER NOT NULL,
-  -- The owner's keys; of these the live, neither revoked nor lapsed; of these the standard ones. They change with each key,
-  -- so that a commit need not count.
+  -- The owner's keys; of these the unrevoked; of these the live, which haven't lapsed; of these the
+  -- standard ones. They change with each key, so that a commit need not count.
   keys_all INTEGER NOT NULL DEFAULT 0 CHECK (keys_all >= 0),
+  keys_unrevoked INTEGER NOT NULL DEFAULT 0 CHECK (keys_unrevoked >= 0),
   keys_live INTEGER NOT NULL DEFAULT 0 CHECK (keys_live >= 0),
   keys_live_standard INTEGER NOT NULL DEFAULT 0 CHECK (keys_live_standard >= 0),
   -- The live keys that it may have.
@@ -114,7 +121,7 @@ CREATE TABLE owners (
   fixed_defaults TEXT NOT NULL,
   CHECK ((suspended_at IS NULL) = (suspended_by IS NULL)),
   CHECK ((tokens_valid_from IS NULL) = (epoch IS NULL) AND (epoch IS NULL) = (epoch_ended_at IS NULL)
-    AND (epoch IS NULL) = (epochs_swept IS NULL)),
+    AND (epoch IS NULL) = (epochs_swept IS NULL) AND (epoch IS NULL) = (epochs_invalidated IS NULL)),
   CHECK ((not_before IS NULL) = (not_before_by IS NULL)),
   CHECK ((networks IS NULL) = (networks_by IS NULL)),
   CHECK ((rate_count IS NULL) = (rate_by IS NULL) AND (rate_count IS NULL) = (rate_per_ms IS NULL)
@@ -126,6 +133,7 @@ CREATE TABLE owners (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX owners_suspended ON owners (id) WHERE suspended_at IS NOT NULL;
+CREATE INDEX owners_swept ON owners (id) WHERE sweeps IS NOT NULL;
 
 CREATE TABLE keys (
   id BLOB PRIMARY KEY CHECK (length(id) = 16),
@@ -290,6 +298,8 @@ CREATE TABLE events (
   sequence INTEGER PRIMARY KEY,
   -- The owner's, if there was one.
   incarnation INTEGER,
+  -- Of an event that a piece of a sweep wrote: the number of the one that bound it.
+  binding INTEGER,
   at INTEGER NOT NULL,
   kind INTEGER NOT NULL,
   owner TEXT,

@@ -13,6 +13,10 @@ pub(in crate::store) struct AffectedRecords {
     /// Every record: an event doesn't tell which one it is about.
     pub(in crate::store) all: bool,
     pub(in crate::store) owners: BTreeSet<OwnerId>,
+    /// Owners that were purged, of whose keys no event may tell. Another one may have the id.
+    pub(in crate::store) purged: BTreeSet<OwnerId>,
+    /// Owners that were created, whose keys have events of their own.
+    pub(in crate::store) created: BTreeSet<OwnerId>,
     /// Each key with its owner.
     pub(in crate::store) keys: BTreeMap<KeyId, OwnerId>,
     /// Owners of which any expired key may have lapsed.
@@ -20,14 +24,11 @@ pub(in crate::store) struct AffectedRecords {
 }
 
 impl AffectedRecords {
-    /// Returns the records that a change writes. An operation that only adds an event or an alert
-    /// writes none.
+    /// Returns the records that a change writes, as they are shown. An operation that only adds an
+    /// event or an alert writes none, and a piece of a sweep none but damaged keys.
     pub(in crate::store) fn of_change(change: &Change) -> Self {
         let mut affected = Self::default();
-        let writes = change
-            .operations
-            .iter()
-            .filter(|op| !matches!(op.write, Write::Nothing | Write::RecordAlert(..)));
+        let writes = change.operations.iter().filter(|op| !is_hidden(&op.write));
         writes.for_each(|op| affected.add(&op.event));
         affected
     }
@@ -66,6 +67,8 @@ impl AffectedRecords {
         self.metadata |= other.metadata;
         self.all |= other.all;
         self.owners.extend(other.owners);
+        self.purged.extend(other.purged);
+        self.created.extend(other.created);
         self.keys.extend(other.keys);
         self.owners_of_lapses.extend(other.owners_of_lapses);
     }
@@ -77,6 +80,11 @@ impl AffectedRecords {
             }
             (None, Some(owner)) => {
                 self.owners.insert(owner);
+                match event.kind {
+                    EventKind::OwnerPurged => _ = self.purged.insert(owner),
+                    EventKind::OwnerCreated => _ = self.created.insert(owner),
+                    _ => {}
+                }
             }
             // The record of a damaged key doesn't show its owner. Of a kind that a newer version
             // writes nothing is known.
@@ -87,4 +95,17 @@ impl AffectedRecords {
             }
         }
     }
+}
+
+/// Returns whether a write changes no record as it is shown.
+fn is_hidden(write: &Write) -> bool {
+    matches!(
+        write,
+        Write::Nothing | Write::RecordAlert(..) | Write::SweepKey(..) | Write::EndSweep(_)
+    )
+}
+
+/// Returns whether a write binds a sweep.
+pub(super) fn binds_sweep(write: &Write) -> bool {
+    matches!(write, Write::PurgeOwner(..) | Write::RevokeKeys(_))
 }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::affected::AffectedRecords;
-use super::group_commit::{CommitGuard, GroupCommit};
+use super::affected::{AffectedRecords, binds_sweep};
+use super::group_commit::{CommitGuard, GroupCommit, Outcome};
 use super::index_sync::UnsettledOwner;
 use super::key_purging::KeyPurge;
 use super::pruning::Retention;
@@ -87,11 +87,10 @@ impl Engine {
     ) -> Result<T, Error> {
         self.records.check_open()?;
         // What can't be shown must not be committed: it would be in force nowhere, and stop all later
-        // changes until the index has room.
+        // changes until the index has room. A piece shows nothing new.
         self.records.index.expect_room(&change).map_err(Error::IndexFull)?;
-        let commit = |guard: &CommitGuard<'_>, batch: &[Change]| self.commit_batch(guard, batch);
         let owners = replaced_owners(&change);
-        let outcome = self.group_commit.commit(change, commit)?;
+        let outcome = self.commit_alone(change)?;
         if outcome.is_ok() {
             owners.iter().for_each(|owner| _ = self.settle_owner(owner));
         }
@@ -99,6 +98,13 @@ impl Engine {
         self.prune_if_due();
         self.purge_if_due();
         Ok(answer)
+    }
+
+    /// Commits a change, and removes nothing that is old.
+    pub(super) fn commit_alone(&self, change: Change) -> Outcome {
+        self.records.check_open()?;
+        let commit = |guard: &CommitGuard<'_>, batch: &[Change]| self.commit_batch(guard, batch);
+        self.group_commit.commit(change, commit)
     }
 
     /// Commits a change.
@@ -202,6 +208,9 @@ impl Engine {
             if let Some(operation) = change.operations.last() {
                 self.records.note_event(applied.last_event, operation.event.at);
             }
+            if change.operations.iter().any(|operation| binds_sweep(&operation.write)) {
+                self.records.sweep_signal.wake();
+            }
             let published = if exclusive {
                 applied_log.applied_seq = applied.last_event;
                 change
@@ -214,7 +223,14 @@ impl Engine {
             } else {
                 // Another process may have committed since, so the backend's records count.
                 let mut affected = AffectedRecords::of_change(change);
+                affected.purged.extend(created_owners(change));
                 affected.merge(AffectedRecords::lapsed(applied));
+                // What other processes did to the keys before: the commit names none of them. If that is
+                // too much, the owner may be another one of this id than the index knows.
+                let revoked: Vec<OwnerId> = revoked_owners(change).collect();
+                if !revoked.is_empty() && !self.records.catch_up_some(&mut applied_log) {
+                    affected.purged.extend(revoked);
+                }
                 self.records.reload(&affected, Made::Elsewhere)
             };
             if published.is_err() {
@@ -353,6 +369,7 @@ impl Engine {
             }
             Write::CreateOwner(owner)
             | Write::ReplaceOwner(owner)
+            | Write::RevokeKeys(owner)
             | Write::GrantOwnerUses(owner, _) => {
                 self.records.put_owner(&(&**owner).into(), Made::Here)
             }
@@ -360,7 +377,7 @@ impl Engine {
                 Some(owner) => self.records.remove_key(*id, owner),
                 None => Ok(()),
             },
-            Write::RemoveOwner(id, _) => {
+            Write::RemoveOwner(id, _) | Write::PurgeOwner(id, _) => {
                 self.records.damages.forget_owner(DamagedRecord::Owner(*id));
                 self.records.remove_owner(id);
                 Ok(())
@@ -371,7 +388,11 @@ impl Engine {
             Write::Quarantine(_) | Write::RemoveDamagedKey(_) => {
                 self.records.reload(&AffectedRecords::of_event(&operation.event), Made::Here)
             }
-            Write::Nothing | Write::RecordAlert(..) => Ok(()),
+            Write::SweepKey(id, _) => {
+                self.records.observer.forget_key(*id);
+                Ok(())
+            }
+            Write::Nothing | Write::RecordAlert(..) | Write::EndSweep(_) => Ok(()),
         }
     }
 }
@@ -379,10 +400,26 @@ impl Engine {
 /// Returns the owners that a change replaces.
 fn replaced_owners(change: &Change) -> Vec<OwnerId> {
     let replaced = change.operations.iter().filter_map(|operation| match &operation.write {
-        Write::ReplaceOwner(owner) => Some(owner.id),
+        Write::ReplaceOwner(owner) | Write::RevokeKeys(owner) => Some(owner.id),
         _ => None,
     });
     replaced.collect()
+}
+
+/// Returns the owners all of whose keys a change revokes.
+fn revoked_owners(change: &Change) -> impl Iterator<Item = OwnerId> {
+    change.operations.iter().filter_map(|operation| match &operation.write {
+        Write::RevokeKeys(owner) => Some(owner.id),
+        _ => None,
+    })
+}
+
+/// Returns the owners that a change creates. Another process may have purged ones of these ids.
+fn created_owners(change: &Change) -> impl Iterator<Item = OwnerId> {
+    change.operations.iter().filter_map(|operation| match &operation.write {
+        Write::CreateOwner(owner) => Some(owner.id),
+        _ => None,
+    })
 }
 
 /// Returns whether a step of pruning that deleted `count` events was the last.

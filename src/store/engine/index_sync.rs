@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
 use super::affected::AffectedRecords;
+use super::loading::{Loading, damaged_epoch, orphan};
 use super::pipeline::pipeline;
 use super::records::Records;
 use crate::backend::{
@@ -12,13 +13,10 @@ use crate::backend::{
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
-use crate::key::StoreMetadata;
-use crate::store::index::{Index, IndexError, Made, Memo, Reach};
+use crate::key::{OwnerRecord, StoreMetadata};
+use crate::store::index::{IndexError, Made, Reach};
 use crate::store::types::error::{Error, PepperProblem};
 use crate::store::types::verify_error::Unavailable;
-
-/// Distance, in records, at which the memory of a key's slot is prefetched before the key is put.
-const PREFETCH_DISTANCE: usize = 8;
 
 /// Number of keys that are put again while commits wait.
 const KEYS_AT_ONCE: usize = 256;
@@ -115,7 +113,7 @@ impl Records {
             self.reload_owner(owner)?;
         }
         for owner in &affected.owners {
-            if !self.reload_owner_alone(owner, made)? {
+            if !self.reload_owner_alone(owner, affected, made)? {
                 gone.push(owner);
             }
         }
@@ -176,8 +174,12 @@ impl Records {
         if page.damaged.iter().any(|row| row.quarantine.is_none()) {
             return self.reload_owner(owner).map(|_exists| None);
         }
-        let keys: Vec<ScannedKey> = page.keys.iter().map(ScannedKey::from).collect();
-        keys.iter().try_for_each(|key| self.put_key(key))?;
+        for key in &page.keys {
+            if self.put_or_read_key(&key.into())? {
+                // The others of the page are older than the owner is now.
+                return self.put_keys_again(owner, before);
+            }
+        }
         Ok(page.next)
     }
 
@@ -185,10 +187,14 @@ impl Records {
     /// whole was damaged apart from what the index needs; a key that it doesn't show is out.
     fn note_damage(&self, id: KeyId, owner: &OwnerId, error: BackendError) -> Result<(), Error> {
         let Some(damage) = error.damage().cloned() else { return Err(error.into()) };
-        let row = DamagedRow::new(Damage { record: DamagedRecord::Key(id), ..damage });
+        self.add_damaged(DamagedRow::new(Damage { record: DamagedRecord::Key(id), ..damage }));
+        self.reload_owner(owner).map(drop)
+    }
+
+    /// Takes a damaged key out of the index, and notes it.
+    fn add_damaged(&self, row: DamagedRow) {
         self.remove_damaged(&row);
         self.damages.add(row);
-        self.reload_owner(owner).map(drop)
     }
 
     /// Takes a damaged key out of the index.
@@ -202,6 +208,12 @@ impl Records {
     /// exists. The keys of an owner whose record is damaged or lost are damaged too: what they may
     /// do isn't known.
     fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
+        self.reload_owner_as(owner, false)
+    }
+
+    /// The same. With `was_purged`, the index may have keys of an owner that had the id before: what is
+    /// put gets another number, and they go.
+    fn reload_owner_as(&self, owner: &OwnerId, was_purged: bool) -> Result<bool, Error> {
         let mut records = Vec::new();
         self.backend.scan_owner(owner, &mut |scanned| {
             self.note_scanned(&scanned);
@@ -211,7 +223,10 @@ impl Records {
         if exists {
             self.damages.forget_owner(DamagedRecord::Owner(*owner));
         } else if !records.is_empty() {
-            orphan(&mut records, owner);
+            // What is left of a purged owner are damaged keys. It isn't lost.
+            if !self.is_purged(owner)? {
+                orphan(&mut records, owner);
+            }
             self.remove_owner(owner);
         }
         for record in &records {
@@ -219,16 +234,18 @@ impl Records {
                 self.damages.forget(key.id);
             }
         }
+        // Dropped, and its keys with it, once the others were put: a key of the new owner that was
+        // under the number of the purged one is there throughout.
+        let _purged = was_purged.then(|| self.index.detach_owner(owner));
         // If putting them fails midway, they are read again.
         self.index.begin_unread(owner);
         let mut unsettled = UnsettledOwner { records: self, owner, is_settled: false };
         let mut loading = Loading::default();
         loading.put(&self.index, records);
+        let outdated = std::mem::take(&mut loading.outdated);
         let damaged = loading.finish(&self.index).map_err(|error| self.index_error(error))?;
-        for row in damaged {
-            self.remove_damaged(&row);
-            self.damages.add(row);
-        }
+        let outdated = outdated.iter().map(damaged_epoch);
+        damaged.into_iter().chain(outdated).for_each(|row| self.add_damaged(row));
         if let Some(ticket) = self.index.unread(owner) {
             self.index.end_unread(owner, ticket);
         }
@@ -238,37 +255,68 @@ impl Records {
     }
 
     /// Reads an owner from the backend into the index, and its keys only as far as the change reaches
-    /// them. Returns whether the owner exists.
-    fn reload_owner_alone(&self, owner: &OwnerId, made: Made) -> Result<bool, Error> {
-        if self.index.owner_named(owner).is_none() {
-            return self.reload_owner(owner);
-        }
-        match self.backend.owner(owner) {
-            Ok(Some(record)) => {
+    /// them, or if the owner was purged and has a successor of its id. Returns whether it exists.
+    fn reload_owner_alone(
+        &self,
+        owner: &OwnerId,
+        affected: &AffectedRecords,
+        made: Made,
+    ) -> Result<bool, Error> {
+        let was_purged = affected.purged.contains(owner);
+        let is_known = self.index.owner_named(owner).is_some();
+        // The scan would look at each key of the owner before that is yet to go, and the keys of this
+        // one have events of their own.
+        let is_new = |record: &OwnerRecord| {
+            !is_known && record.sweeps.is_some() && affected.created.contains(owner)
+        };
+        match self.stored.owner(owner) {
+            Ok(None) if was_purged => {}
+            // As above.
+            Ok(Some(record)) if record.is_purged() => {}
+            Ok(Some(record)) if is_known && !was_purged || is_new(&record) => {
                 self.damages.forget_owner(DamagedRecord::Owner(*owner));
-                self.put_owner(&(&record).into(), made).map(|()| true)
+                return self.put_owner(&(&record).into(), made).map(|()| true);
             }
-            Ok(None) => self.reload_owner(owner),
-            Err(error) if error.damage().is_some() => self.reload_owner(owner),
-            Err(error) => Err(error.into()),
+            Err(error) if error.damage().is_none() => return Err(error.into()),
+            _ => return self.reload_owner_as(owner, was_purged),
         }
+        self.damages.forget_owner(DamagedRecord::Owner(*owner));
+        Ok(false)
     }
 
     pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), Error> {
+        self.put_or_read_key(key).map(|_is_read| ())
+    }
+
+    /// Puts a key, or reads its owner and then the key again, if the owner's record was newer than the
+    /// index knows. Returns whether it did: what was read of other keys before may be older than that.
+    fn put_or_read_key(&self, key: &ScannedKey) -> Result<bool, Error> {
         self.graces.note(key, &self.clock_watch);
         self.observer.note_key(key);
         self.damages.forget(key.id);
+        let (id, owner) = (key.id, &key.owner);
         match self.index.put_key(key) {
             // Another process has just created both the key and its owner, or the owner's record
             // is damaged.
-            Err(IndexError::OwnerMissing) => self.reload_owner(&key.owner).map(|_exists| ()),
+            Err(IndexError::OwnerMissing) => return self.reload_owner(owner),
             // Another process has just changed the owner.
-            Err(IndexError::OwnerOutdated) => {
-                self.reload_owner_alone(&key.owner, Made::Elsewhere)?;
-                self.index.put_key(key).map_err(|error| self.index_error(error))
-            }
-            put => put.map_err(|error| self.index_error(error)),
+            Err(IndexError::OwnerOutdated) => {}
+            put => return put.map(|()| false).map_err(|error| self.index_error(error)),
         }
+        let epoch = key.current.epochs.owner;
+        if matches!(self.stored.owner(owner), Ok(Some(now)) if now.epoch() < epoch) {
+            // Not by another process: the owner was read after the key.
+            self.add_damaged(damaged_epoch(key));
+            return Ok(false);
+        }
+        self.reload_owner_alone(owner, &AffectedRecords::default(), Made::Elsewhere)?;
+        // All keys may have been revoked since it was read, of which no event of it would tell.
+        match self.backend.key(id) {
+            Ok(Some(again)) => self.put_key(&(&again).into())?,
+            Ok(None) => self.remove_key(id, owner)?,
+            Err(error) => self.note_damage(id, owner, error)?,
+        }
+        Ok(true)
     }
 
     /// Removes an owner. Slots of its keys that are left are filled again by others.
@@ -362,90 +410,5 @@ impl Drop for UnsettledOwner<'_> {
             self.records.index.doubt_owner(self.owner);
             self.records.refills.wake();
         }
-    }
-}
-
-/// Makes damaged rows of the keys of an owner whose record is damaged or lost.
-fn orphan(records: &mut Vec<Scanned>, owner: &OwnerId) {
-    let found = records.iter().find_map(|record| match record {
-        Scanned::Damaged(row) if row.damage.record == DamagedRecord::Owner(*owner) => {
-            Some(row.damage.clone())
-        }
-        _ => None,
-    });
-    let damage = match found {
-        Some(damage) => damage,
-        None => {
-            let lost = Damage::new("owners", "id", DamagedRecord::Owner(*owner));
-            records.push(Scanned::Damaged(DamagedRow::new(lost.clone())));
-            lost
-        }
-    };
-    for record in records {
-        if let Scanned::Key(key) = record {
-            let damage = Damage { record: DamagedRecord::Key(key.id), ..damage.clone() };
-            *record = Scanned::Damaged(key.damaged(damage));
-        }
-    }
-}
-
-/// Records on their way into the index.
-#[derive(Debug, Default)]
-struct Loading {
-    /// The index has room for all expected keys.
-    has_room: bool,
-    memo: Memo,
-    failed: Option<IndexError>,
-    /// Owners whose flags are cleared once their keys have been put.
-    unblocked: Vec<ScannedOwner>,
-    /// Owners that the backend hasn't shown, of keys that it has; and damaged owners.
-    orphans: BTreeSet<OwnerId>,
-    damaged: Vec<DamagedRow>,
-}
-
-impl Loading {
-    fn put(&mut self, index: &Index, records: Vec<Scanned>) {
-        let mut load = index.load(&mut self.memo);
-        let ahead = records.iter().skip(PREFETCH_DISTANCE).map(Some).chain(std::iter::repeat(None));
-        let (unblocked, orphans) = (&mut self.unblocked, &mut self.orphans);
-        let damaged = &mut self.damaged;
-        for (record, ahead) in records.iter().zip(ahead) {
-            if let Some(Scanned::Key(key)) = ahead {
-                load.prepare(key.id);
-            }
-            let put = match record {
-                Scanned::Owner(owner) => load.put_owner(owner).map(|unblocks| {
-                    if unblocks {
-                        unblocked.push(owner.clone());
-                    }
-                }),
-                Scanned::Damaged(row) => {
-                    if let DamagedRecord::Owner(owner) = row.damage.record {
-                        orphans.insert(owner);
-                    }
-                    damaged.push(row.clone());
-                    Ok(())
-                }
-                Scanned::Key(key) => match load.put_key(key) {
-                    Err(IndexError::OwnerMissing | IndexError::OwnerOutdated) => {
-                        orphans.insert(key.owner);
-                        Ok(())
-                    }
-                    put => put,
-                },
-            };
-            if let Err(error) = put {
-                self.failed.get_or_insert(error);
-            }
-        }
-    }
-
-    /// Ends the loading, and returns the damaged rows.
-    fn finish(self, index: &Index) -> Result<Vec<DamagedRow>, IndexError> {
-        if let Some(failed) = self.failed {
-            return Err(failed);
-        }
-        self.unblocked.iter().for_each(|owner| index.clear_owner_flags(owner));
-        Ok(self.damaged)
     }
 }

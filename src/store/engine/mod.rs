@@ -7,6 +7,7 @@
 //! | `group_commit` | joining the changes of concurrent callers in one durable commit |
 //! | `affected` | ids of the records that a change or an event is about |
 //! | `index_sync` | loading records from the backend into the index |
+//! | `loading` | records on their way from a scan into the index |
 //! | `pipeline` | loading on one thread, indexing on another |
 //! | `refresh` | reading what other processes committed; `builder` starts the thread that polls |
 //! | `settling` | putting the keys of large owners again, and the thread that does |
@@ -21,6 +22,8 @@
 //! | `damages` | damaged records, which are in no index |
 //! | `worker`, `outcomes` | background threads that end with the store; the last results of their work |
 //! | `noting` | how writes end |
+//! | `shown` | the records as pending sweeps say that they are |
+//! | `sweeps` | the pieces that write a sweep into the keys' records |
 //! | `health` | the health of a store, and the thread that tells of changes |
 //!
 //! A change enters through `Engine::commit`, and waits in `group_commit` until its batch is
@@ -40,6 +43,7 @@ mod group_commit;
 mod health;
 mod index_sync;
 mod key_purging;
+mod loading;
 mod noting;
 mod outcomes;
 mod pipeline;
@@ -49,6 +53,8 @@ mod records;
 mod recovery;
 mod refresh;
 mod settling;
+mod shown;
+mod sweeps;
 mod watching;
 mod worker;
 
@@ -60,5 +66,6 @@ pub(super) use pruning::Retention;
 pub(super) use records::{KeyObserver, MetadataState, Records, RecordsParts, stored_metadata};
 pub(super) use recovery::{FIRST_PAUSE, next_attempt};
 pub(super) use settling::start_settling;
+pub(super) use sweeps::start_sweeps;
 pub(super) use watching::start_watch;
 pub(super) use worker::{Next, Signal, Threads, Worked, Workers};

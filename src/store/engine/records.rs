@@ -9,13 +9,14 @@ use super::damages::Damages;
 use super::graces::GraceWatch;
 use super::noting::{NotedWrites, NotingBackend};
 use super::prefixes::AcceptedPrefixes;
+use super::shown::ShownBackend;
 use super::worker::Signal;
 use crate::backend::{
     Backend, BackendError, BackendErrorKind, Damage, Rejection, ScannedKey, Sharing, UsageSubject,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::id::{KeyId, Version};
-use crate::key::{KeyRecord, Prefix, StoreMetadata, Usage};
+use crate::id::{KeyId, OwnerId, Version};
+use crate::key::{KeyRecord, OwnerRecord, Prefix, StoreMetadata, TokensValidFrom, Usage};
 use crate::permission::Catalogue;
 use crate::store::index::Index;
 use crate::store::types::error::Error;
@@ -39,7 +40,10 @@ pub(in crate::store) trait KeyObserver: std::fmt::Debug + Send + Sync {
 /// The backend, the index, and what a token is judged by besides.
 #[derive(Debug)]
 pub(in crate::store) struct Records {
+    /// Shows records as the pending sweeps say that they are.
     pub(in crate::store) backend: Arc<dyn Backend>,
+    /// Shows them as they are stored.
+    pub(in crate::store) stored: Arc<dyn Backend>,
     pub(in crate::store) clock: Arc<dyn Clock>,
     pub(in crate::store) clock_watch: ClockWatch,
     pub(in crate::store) graces: GraceWatch,
@@ -64,6 +68,10 @@ pub(in crate::store) struct Records {
     pub(super) writes: NotedWrites,
     /// Wakes the thread that fills slots again after changes of large owners.
     pub(super) refills: Arc<Signal>,
+    /// Wakes the thread that works the pieces of sweeps.
+    pub(in crate::store) sweep_signal: Arc<Signal>,
+    /// Wakes the thread that reads what other processes have committed, before it is due.
+    pub(in crate::store) refresh_signal: Arc<Signal>,
 }
 
 /// The parts that the records are made of.
@@ -97,7 +105,11 @@ impl Records {
             Sharing::Exclusive => None,
             Sharing::Shared { max_staleness } => Some(max_staleness),
         };
-        let (backend, writes) = NotingBackend::new(parts.backend, Arc::clone(&parts.clock));
+        let (stored, writes) = NotingBackend::new(parts.backend, Arc::clone(&parts.clock));
+        let stored: Arc<dyn Backend> = Arc::new(stored);
+        let sweep_signal = Arc::<Signal>::default();
+        let shown = ShownBackend::new(Arc::clone(&stored), Arc::clone(&sweep_signal));
+        let backend = Arc::new(shown);
         let open_peppers = parts.peppers.iter().map(|(number, _)| number).collect();
         let records = Self {
             index: Index::new(parts.catalogue, open_peppers, Arc::clone(&parts.clock)),
@@ -112,10 +124,13 @@ impl Records {
             graces: GraceWatch::new(),
             clock_watch: ClockWatch::new(Arc::clone(&parts.clock)),
             clock: parts.clock,
-            backend: Arc::new(backend),
+            backend,
+            stored,
             last_event: Mutex::new(None),
             writes,
             refills: Arc::default(),
+            refresh_signal: Arc::default(),
+            sweep_signal,
         };
         records.index.set_invalidations(&records.metadata().metadata);
         records
@@ -198,6 +213,26 @@ impl Records {
         match self.backend.key(id) {
             Err(error) => self.noted_damage(error).map(|_| None),
             key => key,
+        }
+    }
+
+    /// Returns the epochs with which another owner of this id goes on, if an earlier one was purged
+    /// and its keys aren't gone yet.
+    pub(in crate::store) fn epochs_of_purged(
+        &self,
+        id: &OwnerId,
+    ) -> Result<Option<TokensValidFrom>, BackendError> {
+        match self.stored.owner(id) {
+            Err(error) if error.damage().is_some() => Ok(None),
+            owner => Ok(owner?.filter(OwnerRecord::is_purged).and_then(|o| o.tokens_valid_from)),
+        }
+    }
+
+    /// Returns whether an owner was purged, and its keys aren't gone yet.
+    pub(super) fn is_purged(&self, id: &OwnerId) -> Result<bool, BackendError> {
+        match self.stored.owner(id) {
+            Err(error) if error.damage().is_some() => Ok(false),
+            owner => Ok(owner?.is_some_and(|owner| owner.is_purged())),
         }
     }
 

@@ -111,6 +111,8 @@ impl Recovery {
             // Leases are written without the commit guard, so one may have failed meanwhile.
             if self.records.availability.in_doubt_epoch() == in_doubt_epoch {
                 self.records.availability.set_recovered();
+                // A change of unknown outcome may have bound a sweep.
+                self.records.sweep_signal.wake();
                 return Ok(());
             }
         }

@@ -3,7 +3,7 @@
 use super::affected::AffectedRecords;
 use super::records::{AppliedLog, Records};
 use crate::backend::{EventFilter, EventQuery};
-use crate::event::EventKind;
+use crate::event::{Event, EventKind};
 use crate::id::OwnerId;
 use crate::store::index::Made;
 use crate::store::types::error::Error;
@@ -23,7 +23,7 @@ impl Records {
             // Until the backend has recovered, the records that it holds must not be published.
             return Err(Unavailable::Recovering.into());
         }
-        while self.refresh_page(&mut applied_log)? {}
+        self.catch_up(&mut applied_log)?;
         // Still locked: otherwise a thread with an older reading of the clock could overwrite the
         // wall-clock offset of a newer one.
         self.availability.freshen(started, &*self.clock);
@@ -43,6 +43,23 @@ impl Records {
         let stored = self.stored_metadata()?;
         self.check_metadata(&stored)?;
         self.put_metadata(&stored)
+    }
+
+    /// Applies all events that aren't applied yet.
+    pub(super) fn catch_up(&self, applied_log: &mut AppliedLog) -> Result<(), Error> {
+        while self.refresh_page(applied_log)? {}
+        Ok(())
+    }
+
+    /// Applies what other processes did, as far as one page has it: other callers wait meanwhile. Returns
+    /// whether that was all. The thread that refreshes applies the rest, and what failed here.
+    pub(super) fn catch_up_some(&self, applied_log: &mut AppliedLog) -> bool {
+        let is_all = !self.availability.is_recovering()
+            && self.refresh_page(applied_log).is_ok_and(|more| !more);
+        if !is_all {
+            self.refresh_signal.wake();
+        }
+        is_all
     }
 
     /// Applies one page of events; returns whether there are more.
@@ -67,8 +84,10 @@ impl Records {
             }
             return Ok(true);
         }
-        let affected = AffectedRecords::of_events(&page.events);
+        let affected = AffectedRecords::of_events(page.events.iter().filter(|e| self.is_news(e)));
         page.events.iter().for_each(|event| self.note_event(event.sequence, event.at));
+        let hidden = page.events.iter().filter(|event| !self.is_news(event));
+        hidden.filter_map(|event| event.key).for_each(|key| self.observer.forget_key(key));
         if affected.metadata {
             self.check_metadata(&self.stored_metadata()?)?;
         }
@@ -77,9 +96,23 @@ impl Records {
             event.owner.iter().for_each(|owner| self.forget_lease(owner));
         }
         self.reload(&affected, Made::Elsewhere)?;
+        let binds = |event: &Event| {
+            matches!(event.kind, EventKind::OwnerKeysRevoked | EventKind::OwnerPurged)
+        };
+        if page.events.iter().any(binds) {
+            // The other process may end before it has written all pieces.
+            self.sweep_signal.wake();
+        }
         applied_log.applied_seq =
             page.events.last().map_or(applied_log.applied_seq, |event| event.sequence);
         Ok(page.next.is_some())
+    }
+
+    /// Returns whether an event may change what this process shows. That of a piece of a sweep
+    /// doesn't, unless the key is damaged: the event that bound the sweep did.
+    fn is_news(&self, event: &Event) -> bool {
+        let is_known = || event.key.is_none_or(|key| self.damages.key(key).is_none());
+        event.binding.is_none() || !is_known()
     }
 
     /// Forfeits the rest of the lease on a purged owner's quota.

@@ -24,6 +24,13 @@ use crate::key::{PepperCheck, PepperNumber, StoreMetadata, TokensValidFrom};
 use crate::permission::Catalogue;
 use crate::store::types::reserved::OwnerRef;
 
+/// An owner without its number, whose keys stay until this is dropped.
+#[derive(Debug)]
+pub(in crate::store) struct DetachedOwner<'a> {
+    index: &'a Index,
+    state: OwnerState,
+}
+
 /// All live tokens, by their keys' ids.
 pub(in crate::store) struct Index {
     pub(super) table: Table,
@@ -118,6 +125,12 @@ impl fmt::Debug for Index {
     }
 }
 
+impl Drop for DetachedOwner<'_> {
+    fn drop(&mut self) {
+        self.index.remove_owner_parts(&mut self.index.lock(), self.state);
+    }
+}
+
 /// The readers' side, which takes no lock.
 impl Index {
     pub(in crate::store) fn new(
@@ -205,9 +218,12 @@ impl Index {
 
 /// The writer's side, which takes the lock.
 impl Index {
-    /// Returns the number of indexed tokens.
+    /// Returns the number of indexed tokens. Those of owners that were removed are none, though their
+    /// slots are still to be emptied.
     pub(in crate::store) fn tokens(&self) -> usize {
-        self.lock().counts.by_pepper.iter().sum()
+        let writer = self.lock();
+        let gone = writer.stale.gone().map(|owner| writer.counts.of_owner(owner) as usize);
+        writer.counts.by_pepper.iter().sum::<usize>() - gone.sum::<usize>()
     }
 
     /// Sets the store's own invalidations of tokens, for keys that are put from now on.
@@ -240,15 +256,25 @@ impl Index {
         let mut guard = self.lock();
         let writer = &mut *guard;
         if let Some(state) = writer.owners.remove(&self.owners, id) {
-            self.remove_owner_parts(writer, id, state);
+            writer.stale.end_unread(id);
+            self.remove_owner_parts(writer, state);
         }
     }
 
-    fn remove_owner_parts(&self, writer: &mut IndexWriter, id: &OwnerId, state: OwnerState) {
+    /// Takes its number from an owner. An owner that is put under the id from now on gets another one:
+    /// this one isn't free while a slot names it, nor before what is returned is dropped, and until then
+    /// its keys stay.
+    pub(in crate::store) fn detach_owner(&self, id: &OwnerId) -> Option<DetachedOwner<'_>> {
+        let mut writer = self.lock();
+        let state = writer.owners.remove(&self.owners, id)?;
+        writer.stale.end_unread(id);
+        Some(DetachedOwner { index: self, state })
+    }
+
+    fn remove_owner_parts(&self, writer: &mut IndexWriter, state: OwnerState) {
         // Before its limits end: a use that finds none would not be counted.
         self.change_flags(state.number, |flags| flags.gone = true);
         self.remove_owner_limits(writer, state.number);
-        writer.stale.end_unread(id);
         writer.sets.release(&self.sets, state.max_access);
         if writer.counts.of_owner(state.number) == 0 {
             return self.free_owner(writer, state.number);
@@ -352,7 +378,8 @@ impl Index {
         );
         self.release_records(writer, gone.iter(), &[]);
         for (id, state) in writer.owners.retain(&self.owners, |id| owners.contains(id)) {
-            self.remove_owner_parts(writer, &id, state);
+            writer.stale.end_unread(&id);
+            self.remove_owner_parts(writer, state);
         }
     }
 

@@ -123,6 +123,7 @@ impl Load<'_> {
         let flags =
             OwnerFlags { suspended: owner.suspended || flags_before.suspended, ..flags_before };
         let ScannedOwner { tokens_valid_from, suspended, .. } = *owner;
+        let tokens_valid_from = tokens_valid_from.unwrap_or_default();
         let rules = OwnerRules { max_access, tokens_valid_from, suspended };
         if before.is_some_and(|before| before.differs(rules)) {
             // Before the change: if what follows fails, its keys' slots aren't taken for right.
@@ -184,7 +185,7 @@ impl Load<'_> {
     pub(in crate::store) fn put_key(&mut self, key: &ScannedKey) -> Result<(), IndexError> {
         let known = self.writer.owners.get(&self.index.owners, &key.owner);
         let owner = known.ok_or(IndexError::OwnerMissing)?;
-        if key.current.epochs.owner > owner.tokens_valid_from.map_or(0, |from| from.epoch) {
+        if key.current.epochs.owner > owner.tokens_valid_from.epoch {
             // Its token was issued after a change of the owner that isn't known here yet. A rule of
             // that change would take the slot for one of before.
             return Err(IndexError::OwnerOutdated);
@@ -238,7 +239,7 @@ impl Load<'_> {
         (limited, set): (Option<Limited>, u32),
         entries: &mut Vec<Words>,
     ) -> Result<(), IndexError> {
-        let (owners, stores) = (owner.tokens_valid_from, self.writer.tokens_valid_from);
+        let (owners, stores) = (Some(owner.tokens_valid_from), self.writer.tokens_valid_from);
         let peppers = &self.writer.retired;
         let invalidations = Invalidations { owner: owners, store: stores, peppers };
         for (token, ends_at) in key.tokens(invalidations) {

@@ -23,7 +23,7 @@ pub(super) struct OwnerNumbers {
     hasher: RandomState,
     /// The rules of each owner, by its number.
     states: Vec<StoredState>,
-    /// Few owners have one.
+    /// Of the owners that have one. Few have.
     tokens_valid_from: HashMap<u32, TokensValidFrom>,
     pub(super) numbers: SlabNumbers,
 }
@@ -42,7 +42,7 @@ pub(super) struct OwnerState {
     pub(super) number: u32,
     /// The number of the permission set of its maximum access.
     pub(super) max_access: u32,
-    pub(super) tokens_valid_from: Option<TokensValidFrom>,
+    pub(super) tokens_valid_from: TokensValidFrom,
     /// The epoch in which slots are filled now.
     pub(super) epoch: u8,
     /// The owner's switch, as it should be: its flag may still be set.
@@ -53,7 +53,7 @@ pub(super) struct OwnerState {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OwnerRules {
     pub(super) max_access: u32,
-    pub(super) tokens_valid_from: Option<TokensValidFrom>,
+    pub(super) tokens_valid_from: TokensValidFrom,
     pub(super) suspended: bool,
 }
 
@@ -111,7 +111,7 @@ impl OwnerNumbers {
         Some(OwnerState {
             number,
             max_access: stored.max_access(),
-            tokens_valid_from: self.tokens_valid_from.get(&number).copied(),
+            tokens_valid_from: self.tokens_valid_from.get(&number).copied().unwrap_or_default(),
             epoch: stored.epoch(),
             suspended: stored.suspended(),
         })
@@ -135,9 +135,10 @@ impl OwnerNumbers {
         let OwnerRules { max_access, tokens_valid_from, suspended } = rules;
         make_room(&mut self.states, number as usize);
         self.states[number as usize] = StoredState::new(max_access, epoch, suspended);
-        match tokens_valid_from {
-            Some(from) => _ = self.tokens_valid_from.insert(number, from),
-            None => _ = self.tokens_valid_from.remove(&number),
+        if tokens_valid_from == TokensValidFrom::default() {
+            self.tokens_valid_from.remove(&number);
+        } else {
+            self.tokens_valid_from.insert(number, tokens_valid_from);
         }
         self.state(number)
     }

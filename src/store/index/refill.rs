@@ -49,6 +49,8 @@ pub(in crate::store) struct ByOwner {
     pub(in crate::store) suspended: bool,
     /// The owner's keys are limited together.
     pub(in crate::store) limited: bool,
+    /// All keys that the owner had were revoked, this one too.
+    pub(in crate::store) revoked: bool,
     /// The permissions of the key, within the owner's maximum access.
     pub(in crate::store) permissions: PermissionSet,
 }
@@ -70,6 +72,7 @@ impl Index {
             is_known: word.is_some() && !flags.indeterminate,
             suspended: flags.suspended,
             limited: flags.limited,
+            revoked: false,
             permissions,
         };
         let by_owner = if flags.stale || flags.gone {
@@ -103,12 +106,13 @@ impl Index {
         };
         let rule = rules.of(entry.epoch);
         let is_known = by_owner.is_known && !rule.has(StaleRule::UNKNOWN);
+        let revoked = rule.has(StaleRule::REVOKED);
         let permissions = if rule.has(StaleRule::CUT) && entry.kind == Kind::Standard {
             by_owner.permissions.intersection(&max_access)
         } else {
             by_owner.permissions
         };
-        Some(ByOwner { is_known, permissions, ..by_owner })
+        Some(ByOwner { is_known, revoked, permissions, ..by_owner })
     }
 
     /// Puts an owner that changed. What the change takes from the keys is taken when this returns,
@@ -134,7 +138,13 @@ impl Index {
         }
         // The slots tell neither what was cut off them before, nor when their tokens were issued.
         must_read |= !may.is_superset(&granted);
-        if owner.tokens_valid_from != before.tokens_valid_from {
+        let (from, known) = (owner.tokens_valid_from, before.tokens_valid_from);
+        let from = from.unwrap_or_default();
+        if from.swept_since(&known) {
+            // All slots are of keys of before. (If an invalidation came after the sweep, that tells.)
+            rule = rule.with(StaleRule::REVOKED);
+        }
+        if !from.invalidates_as(&known) {
             must_read = true;
             if made == Made::Elsewhere {
                 rule = rule.with(StaleRule::UNKNOWN);
@@ -143,8 +153,11 @@ impl Index {
         if must_read {
             rule = rule.with(StaleRule::READ);
         }
-        let few = load.writer.counts.of_owner(before.number) <= FEW;
-        if few && (was_unread || !rule.is_none()) {
+        // Keys of which only a purge's pieces are left would be read with the others.
+        let left = owner.sweeps.as_ref().map_or(0, |sweeps| sweeps.left.all);
+        let few = load.writer.counts.of_owner(before.number) <= FEW && left <= u64::from(FEW);
+        // A revocation needs no record.
+        if few && (was_unread || !rule.is_none() && rule != StaleRule::REVOKED) {
             return Ok(Reach::Few);
         }
         load.put_owner(owner)?;
@@ -334,6 +347,13 @@ impl Index {
         // An owner that is gone has no rule that comes here.
         let state = writer.owners.state(entry.owner);
         ruled.epoch = state.ok_or(IndexError::OwnerMissing)?.epoch;
+        if rule.has(StaleRule::REVOKED) {
+            // As a revoked key is put, which takes no number of a set.
+            ruled.standing.revoked = true;
+            let id = self.owners.id(entry.owner).ok_or(IndexError::OwnerMissing)?;
+            (ruled.limited, ruled.short_owner, ruled.set) = (None, id.padded(), 0);
+            return Ok(ruled);
+        }
         let mut set = self.sets.get(entry.set);
         if rule.has(StaleRule::CUT) && entry.kind == Kind::Standard {
             set = set.intersection(&self.sets.get(rules.max_access()));

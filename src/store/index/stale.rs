@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use crate::id::OwnerId;
 
 /// The number of epochs, which are used in turn.
-const EPOCHS: u8 = 13;
+const EPOCHS: u8 = 10;
 
-const RULE_BITS: u32 = 3;
+const RULE_BITS: u32 = 4;
 const RULE_MASK: u64 = (1 << RULE_BITS) - 1;
 /// Below it lies the number of the permission set of the owner's maximum access.
 const RULES_AT: u32 = 24;
@@ -23,10 +23,12 @@ pub(super) struct StaleRule(u8);
 impl StaleRule {
     /// Standard keys may do no more than the owner's maximum access.
     pub(super) const CUT: Self = Self(1);
+    /// The key is revoked.
+    pub(super) const REVOKED: Self = Self(2);
     /// The key's record must be read again before the store can answer.
-    pub(super) const UNKNOWN: Self = Self(2);
+    pub(super) const UNKNOWN: Self = Self(4);
     /// The key's record is being read again, for a caller who waits for it; until then it stands.
-    pub(super) const READ: Self = Self(4);
+    pub(super) const READ: Self = Self(8);
 
     /// Whether slots of the epoch are as they should be.
     pub(super) fn is_none(self) -> bool {
@@ -177,6 +179,12 @@ impl StaleOwners {
         self.by_number.is_empty()
     }
 
+    /// Lists the owners that were removed, and have slots that are to be emptied.
+    pub(super) fn gone(&self) -> impl Iterator<Item = u32> {
+        let gone = self.by_number.iter().filter(|(_, owner)| owner.id.is_none());
+        gone.map(|(number, _)| *number)
+    }
+
     /// Whether a walk has something to do: for an owner whose records must be read first it hasn't.
     pub(super) fn has_work(&self) -> bool {
         let waits = |owner: &StaleOwner| owner.id.is_some_and(|id| self.unread.contains_key(&id));
@@ -286,7 +294,7 @@ mod tests {
         #[test]
         fn a_slot_has_the_rules_since_it_was_filled(
             first in 0..EPOCHS,
-            changes in prop::collection::vec((1..8_u8, 0..1_u32 << 24), 0..30),
+            changes in prop::collection::vec((1..16_u8, 0..1_u32 << 24), 0..30),
             rounds in prop::collection::btree_set(0..30_usize, 0..6),
         ) {
             let (mut rules, mut epoch) = (StaleRules::default(), first);

@@ -18,7 +18,7 @@ use crate::store::types::views::{DamagedEntry, Events, Key, Owner, Page};
 use crate::store::usage::UsageRecorder;
 
 /// Largest number of rows that the backend examines for one page.
-const MAX_EXAMINED: usize = 2_000;
+pub(super) const MAX_EXAMINED: usize = 2_000;
 
 pub(in crate::store) fn list_keys(
     engine: &Engine,
@@ -86,6 +86,7 @@ pub(in crate::store) fn list_owners(
     let caller = Principal::new(engine, authority)?;
     caller.require_administrator()?;
     let page = engine.records.backend.page_owners(&OwnerPageQuery {
+        swept: false,
         after: query.after,
         suspended: query.suspended,
         limit: clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)),

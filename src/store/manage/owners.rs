@@ -3,16 +3,14 @@
 use serde_json::Value;
 
 use super::authorize::Principal;
-use super::key_rules;
 use super::keys::Manager;
 use super::limit_rules;
-use super::list::all_keys;
+use super::list::MAX_EXAMINED;
 use super::new_key::issuance_preconditions;
-use super::quarantine::{purge_damaged, revoke_damaged};
 use super::retry::{Decision, attempt, check_version};
 use super::setting_rules;
 use crate::authority::Authority;
-use crate::backend::{Change, KeyFilter, Precondition, StateSet, Write};
+use crate::backend::{Change, DamagedRow, KeyFilter, KeyPageQuery, Precondition, StateSet, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{OwnerId, Version};
@@ -23,7 +21,7 @@ use crate::key::{
 };
 use crate::permission::Access;
 use crate::store::types::error::{Error, StateProblem};
-use crate::store::types::request::{CreateKey, CreateOwner, KeyAction, OwnerAction, UpdateOwner};
+use crate::store::types::request::{CreateKey, CreateOwner, OwnerAction, UpdateOwner};
 use crate::store::types::views::{CreatedOwner, Owner, RevokedAll};
 
 impl Manager {
@@ -44,6 +42,7 @@ impl Manager {
             let quota_version = incarnation.quota_version(Version::FIRST);
             limit_rules::set(&caller, &mut limits, &request.limits, quota_version)?;
             let mut owner = OwnerRecord {
+                sweeps: None,
                 id: *id,
                 version: Version::FIRST,
                 incarnation,
@@ -54,7 +53,7 @@ impl Manager {
                 limits,
                 max_keys: request.max_keys.unwrap_or(DEFAULT_MAX_KEYS),
                 lifetime: request.lifetime.unwrap_or_default(),
-                tokens_valid_from: None,
+                tokens_valid_from: self.engine.records.epochs_of_purged(id)?,
                 created_at: caller.now,
                 created_by: caller.authority.actor.clone(),
                 updated_at: caller.now,
@@ -142,11 +141,12 @@ impl Manager {
                     (EventKind::OwnerUpdated, self.apply_owner_update(&caller, &mut next, update)?)
                 }
             };
+            let from = |owner: &OwnerRecord| owner.tokens_valid_from.unwrap_or_default();
             let is_unchanged = match action {
                 OwnerAction::Update(_) => fields.is_empty(),
                 _ => {
                     next.suspended == owner.suspended
-                        && next.tokens_valid_from == owner.tokens_valid_from
+                        && from(&next) == from(&owner)
                         && next.limits == owner.limits
                 }
             };
@@ -213,8 +213,8 @@ impl Manager {
         setting_rules::set_defaults(caller, owner, patch, fixed, self.settings_check.as_deref())
     }
 
-    /// Revokes every key of an owner in one change, and creates a replacement if the caller wants
-    /// one.
+    /// Revokes every key of an owner by one commit, and creates a replacement if the caller wants
+    /// one. Pieces write it into the keys' records later.
     pub(in crate::store) fn revoke_all(
         &self,
         authority: &Authority,
@@ -227,34 +227,18 @@ impl Manager {
             let owner = caller.load_owner(&self.engine, id)?;
             caller.check_current()?;
             let state = self.engine.records.metadata();
-            // The lapsed too: their expiry could be extended.
-            let filter = KeyFilter::new(StateSet::UNREVOKED, caller.now);
-            let filter = KeyFilter { owner: Some(owner.id), ..filter };
-            let (unrevoked, damaged) = all_keys(&self.engine, filter)?;
-            let live = unrevoked.iter().filter(|key| key.is_live()).count();
-            if unrevoked.is_empty() && damaged.is_empty() && replacement.is_none() {
+            if replacement.is_none() && !self.has_unrevoked(owner.id, caller.now)? {
                 return Ok(Decision::Answer(RevokedAll { revoked: 0, replacement: None }));
             }
             check_version(expected, owner.version)?;
             let mut next = owner.clone();
             next.version = owner.version.next();
             next.updated_at = caller.now;
+            // As the commit does it: the replacement is issued in the next epoch.
+            next.tokens_valid_from = Some(TokensValidFrom::after_sweep(owner.tokens_valid_from));
             let event = caller.owner_event(EventKind::OwnerKeysRevoked, &next, Fields::NONE);
-            let mut change = Change::of(Write::ReplaceOwner(Box::new(next.clone())), event);
-            if damaged.is_empty() {
-                change = change.requiring(Precondition::LiveKeys(owner.id, live as u64));
-            }
-            // Whether a damaged key was counted among the live isn't known, so no number is required.
-            let before = change.operations.len();
-            change = revoke_damaged(change, &self.engine, &caller, &damaged)?;
-            let ended = change.operations.len() - before;
-            let context = self.policy_context(&owner, &state);
-            for key in &unrevoked {
-                let revoked = key_rules::act(&caller, key, &KeyAction::Revoke, context)?;
-                let Some(revoked) = revoked else { continue };
-                let event = caller.key_event(revoked.kind, &revoked.record, revoked.fields, None);
-                change = change.and(Write::ReplaceKey(Box::new(revoked.record)), event);
-            }
+            let mut change = Change::of(Write::RevokeKeys(Box::new(next.clone())), event);
+            let context = self.policy_context(&next, &state);
             let draft = match replacement {
                 Some(request) => {
                     Some(self.minter.draft_key(&caller, owner.id, &context, request, &state)?)
@@ -264,18 +248,40 @@ impl Manager {
             if let Some(draft) = &draft {
                 change = issuance_preconditions(draft.add_to(change, &caller), &owner, &state);
             }
-            let (revoked, viewer, now) = (unrevoked.len() + ended, caller.viewer(), caller.now);
+            let (viewer, now) = (caller.viewer(), caller.now);
             let usage = draft.as_ref().and_then(|draft| self.usage.of_new(&draft.record, now));
             Ok(Decision::commit(caller.with_preconditions(change), move |applied| {
                 let replacement = draft.map(|draft| {
                     draft.into_issued(&applied, &next, &state.metadata, (viewer, now), usage)
                 });
+                let revoked = usize::try_from(applied.swept).unwrap_or(usize::MAX);
                 RevokedAll { revoked, replacement }
             }))
         })
     }
 
-    /// Deletes a suspended owner with all its keys. Their events stay.
+    /// Returns whether an owner has a key that isn't revoked. A damaged one is if its entry says so.
+    fn has_unrevoked(&self, owner: OwnerId, now: Timestamp) -> Result<bool, Error> {
+        let filter = KeyFilter { owner: Some(owner), ..KeyFilter::new(StateSet::UNREVOKED, now) };
+        let (limit, examine) = (1, MAX_EXAMINED);
+        let mut query = KeyPageQuery { filter, before: None, after: None, limit, examine };
+        loop {
+            let page = self.engine.records.backend.page_keys(&query)?;
+            let is_open = |row: &DamagedRow| {
+                row.quarantine.as_ref().is_none_or(|entry| entry.revoked.is_none())
+            };
+            if !page.keys.is_empty() || page.damaged.iter().any(is_open) {
+                return Ok(true);
+            }
+            match page.next {
+                Some(next) => query.before = Some(next),
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// Deletes a suspended owner with all its keys by one commit. Pieces delete the keys' records
+    /// later. Their events stay.
     pub(in crate::store) fn purge_owner(
         &self,
         authority: &Authority,
@@ -290,18 +296,8 @@ impl Manager {
                 return Err(Error::State(StateProblem::NotSuspended));
             }
             check_version(expected, owner.version)?;
-            let change = Change::default();
-            let filter = KeyFilter::new(StateSet::ALL, caller.now);
-            let filter = KeyFilter { owner: Some(owner.id), ..filter };
-            let (keys, damaged) = all_keys(&self.engine, filter)?;
-            let mut change = purge_damaged(change, &self.engine, &caller, &damaged)?;
-            for key in keys {
-                let event = caller.key_event(EventKind::KeyPurged, &key, Fields::NONE, None);
-                change = change.and(Write::RemoveKey(key.id, key.version), event);
-            }
             let event = caller.owner_event(EventKind::OwnerPurged, &owner, Fields::NONE);
-            let change = change
-                .and(Write::RemoveOwner(owner.id, owner.version), event)
+            let change = Change::of(Write::PurgeOwner(owner.id, owner.version), event)
                 .requiring(Precondition::Incarnation(owner.id, owner.incarnation));
             Ok(Decision::commit(change, |_| ()))
         })

@@ -173,19 +173,6 @@ pub(super) fn or_purge(
     })
 }
 
-/// Adds to a change that removes all keys of an owner those of them that are damaged.
-pub(super) fn purge_damaged(
-    mut change: Change,
-    engine: &Engine,
-    caller: &Principal<'_>,
-    damaged: &[DamagedRow],
-) -> Result<Change, Error> {
-    for id in damaged.iter().filter_map(DamagedRow::key) {
-        change = remove(change, engine, caller, id)?;
-    }
-    Ok(change)
-}
-
 fn remove(
     change: Change,
     engine: &Engine,

@@ -77,6 +77,10 @@ fn error_of(engine: &Engine, rejection: Rejection) -> Result<Option<Error>, Erro
         Rejection::PepperInUse { number, used } => {
             Error::PepperInUse { number: number.get(), used }
         }
+        Rejection::SweepsPending(owner) => {
+            engine.finish_sweeps(Some(&owner))?;
+            return Ok(None);
+        }
         Rejection::TooManyKeys { limit } => Error::TooManyKeys { limit },
         // A store was created before it was opened, so the backend has lost its record.
         Rejection::StoreExists | Rejection::StoreMissing => {

@@ -218,6 +218,7 @@ impl Owner {
             max_keys,
             lifetime,
             tokens_valid_from,
+            sweeps: _,
             created_at,
             created_by,
             updated_at,
@@ -231,7 +232,7 @@ impl Owner {
             limits,
             max_keys,
             lifetime,
-            tokens_valid_from: tokens_valid_from.map(|from| from.moment),
+            tokens_valid_from: tokens_valid_from.and_then(|from| from.shown()),
             created_at,
             // Only administrators create owners.
             created_by: created_by.shown_to(viewer, true),
@@ -295,7 +296,8 @@ pub struct CreatedOwner {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RevokedAll {
-    /// The number of revoked keys.
+    /// The number of revoked keys, by the owner's count. A damaged key counts each time until it is
+    /// purged: its record doesn't say that it is revoked, the entry over it does.
     pub revoked: usize,
     /// The key that was created in their place.
     pub replacement: Option<Issued>,

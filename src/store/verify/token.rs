@@ -248,12 +248,13 @@ impl TokenVerifier {
     ) -> Option<Result<VerifiedKey, VerifyError>> {
         let now = attempt.judged_at;
         let recovering = VerifyError::Unavailable(Unavailable::Recovering);
-        let ByOwner { is_known, suspended, limited: owner_limited, permissions } =
+        let ByOwner { is_known, suspended, limited: owner_limited, revoked, permissions } =
             self.records.index.by_owner(entry, slot)?;
         if entry.is_indeterminate || !is_known {
             return Some(Err(recovering));
         }
-        let validity = ValidityInputs { suspended, ..entry.standing };
+        let revoked = revoked || entry.standing.revoked;
+        let validity = ValidityInputs { suspended, revoked, ..entry.standing };
         if let Some(reason) = validity.rejected_for(now) {
             return Some(Err(VerifyError::Rejected(reason)));
         }

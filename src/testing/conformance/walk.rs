@@ -57,13 +57,14 @@ pub(super) fn keys<B: Backend + ?Sized>(
 /// The ids of all owners that the pages show, in their order.
 pub(super) fn owners<B: Backend + ?Sized>(
     backend: &B,
-    suspended: Option<bool>,
+    (suspended, swept): (Option<bool>, bool),
     bounds: Bounds,
 ) -> Result<Vec<OwnerId>, Failure> {
     let (mut shown, mut after) = (Vec::new(), None);
     for _ in 0..MOST_PAGES {
         let Bounds { limit, examine } = bounds;
-        let page = backend.page_owners(&OwnerPageQuery { after, suspended, limit, examine })?;
+        let query = OwnerPageQuery { swept, after, suspended, limit, examine };
+        let page = backend.page_owners(&query)?;
         ensure!(
             page.owners.len() <= limit.min(examine),
             "a page of {bounds:?} shows {} owners",

@@ -180,6 +180,7 @@ pub fn largest_owner(id: &str) -> Result<OwnerRecord, Invalid> {
             epoch: u32::MAX,
             ended_at: Timestamp::MAX,
             swept: u32::MAX,
+            invalidated: u32::MAX,
         }),
         created_at: Timestamp::MAX,
         created_by: actor()?,

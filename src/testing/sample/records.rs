@@ -150,6 +150,7 @@ pub fn metadata() -> Result<StoreMetadata, Invalid> {
 /// [`Invalid`] for a text that is no owner's id.
 pub fn owner(id: &str) -> Result<OwnerRecord, Invalid> {
     Ok(OwnerRecord {
+        sweeps: None,
         id: owner_id(id)?,
         version: Version::FIRST,
         fixed_defaults: SettingNames::default(),

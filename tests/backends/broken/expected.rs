@@ -33,6 +33,34 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
             "durable_refused_changes_stay_refused",
         ],
     ),
+    // Sweeps.
+    (Fault::EndsOfSweepsAreLost, &["sweep_pieces_write_what_was_bound"]),
+    (
+        Fault::PiecesWriteNothing,
+        &["sweep_pieces_write_what_was_bound", "sweep_the_last_piece_removes_a_purged_owner"],
+    ),
+    (Fault::RefusedPiecesAreAcknowledged, &["sweep_a_piece_is_written_once"]),
+    (
+        Fault::SweepsAreBoundByTheCount,
+        &[
+            "sweep_a_revocation_binds_the_owner_and_leaves_its_keys",
+            "sweep_an_end_with_keys_left_is_refused",
+            "sweep_damaged_keys_count_no_more_once_they_go",
+        ],
+    ),
+    (
+        Fault::SweepsAreLost,
+        &[
+            "sweep_a_revocation_binds_the_owner_and_leaves_its_keys",
+            "sweep_what_is_bound_counts_in_the_next_commit",
+            "sweep_a_purged_owner_may_come_again",
+            "sweep_the_greatest_key_is_known",
+            "sweep_a_key_may_have_created_keys_of_a_purged_owner_and_others",
+        ],
+    ),
+    (Fault::SweepsHaveNoLimit, &["sweep_no_more_than_can_be_kept"]),
+    (Fault::SweepsLoseTheirReason, &["sweep_of_any_size_is_found_again"]),
+    (Fault::SweptOwnersAreNotListed, &["sweep_owners_with_sweeps_are_listed"]),
     // Rules that aren't checked, or too strictly.
     (
         Fault::CreationsOverwrite,

@@ -58,6 +58,16 @@ pub(crate) enum Fault {
     RulesDoNotAskTheData,
     VersionsAreIgnored,
 
+    // Sweeps.
+    EndsOfSweepsAreLost,
+    PiecesWriteNothing,
+    RefusedPiecesAreAcknowledged,
+    SweepsAreBoundByTheCount,
+    SweepsAreLost,
+    SweepsHaveNoLimit,
+    SweepsLoseTheirReason,
+    SweptOwnersAreNotListed,
+
     // Records that aren't kept as they are.
     AccessIsCut,
     BatchesAreSmall,

@@ -90,7 +90,7 @@ impl FaultyBackend {
             return Ok(found);
         }
         let (after, limit) = (None, usize::MAX);
-        let query = OwnerPageQuery { after, suspended: None, limit, examine: limit };
+        let query = OwnerPageQuery { swept: false, after, suspended: None, limit, examine: limit };
         let alike = |owner: &OwnerRecord| owner.id.as_str().eq_ignore_ascii_case(id.as_str());
         Ok(self.memory.page_owners(&query)?.owners.into_iter().find(alike))
     }
@@ -213,6 +213,7 @@ impl FaultyBackend {
                 page.owners.sort_by_key(|owner| owner.id.as_str().to_lowercase());
             }
             (Fault::PagesEndWithTheFirst, _) => page.next = None,
+            (Fault::SweptOwnersAreNotListed, _) if query.swept => page.owners.clear(),
             (Fault::PagesOmitMaxAccesss, _) => {
                 page.owners.iter_mut().for_each(|owner| owner.max_access = Access::Full);
             }

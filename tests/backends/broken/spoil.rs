@@ -54,6 +54,11 @@ impl FaultyBackend {
             _ => {}
         }
         for operation in &mut change.operations {
+            if self.is(Fault::SweepsLoseTheirReason)
+                && matches!(operation.write, Write::RevokeKeys(_))
+            {
+                operation.event.authority.reason = None;
+            }
             self.spoil_write(&mut operation.write, operation.event.at)?;
         }
         Ok(())
@@ -175,8 +180,18 @@ impl FaultyBackend {
             Write::RemoveDamagedKey(_) if self.is(Fault::PurgesOfDamagedKeysAreLost) => {
                 *write = Write::Nothing;
             }
+            Write::RevokeKeys(owner) if self.is(Fault::SweepsAreLost) => {
+                *write = Write::ReplaceOwner(owner.clone());
+            }
+            Write::PurgeOwner(..) if self.is(Fault::SweepsAreLost) => *write = Write::Nothing,
+            Write::SweepKey(..) if self.is(Fault::PiecesWriteNothing) => *write = Write::Nothing,
+            Write::EndSweep(_) if self.is(Fault::EndsOfSweepsAreLost) => *write = Write::Nothing,
             Write::GrantOwnerUses(..)
+            | Write::EndSweep(_)
             | Write::Nothing
+            | Write::PurgeOwner(..)
+            | Write::RevokeKeys(_)
+            | Write::SweepKey(..)
             | Write::Quarantine(_)
             | Write::RemoveDamagedKey(_) => {}
         }

@@ -20,10 +20,12 @@ pub(super) fn written(write: &Write) -> Option<Record> {
         Write::Quarantine(entry) => Record::Key(entry.id),
         Write::CreateOwner(owner)
         | Write::ReplaceOwner(owner)
+        | Write::RevokeKeys(owner)
         | Write::GrantOwnerUses(owner, _) => Record::Owner(owner.id),
-        Write::RemoveOwner(id, _) => Record::Owner(*id),
+        Write::SweepKey(id, _) => Record::Key(*id),
+        Write::RemoveOwner(id, _) | Write::PurgeOwner(id, _) => Record::Owner(*id),
         Write::CreateMetadata(_) | Write::ReplaceMetadata(_) => Record::StoreMetadata,
-        Write::Nothing | Write::RecordAlert(..) => return None,
+        Write::EndSweep(_) | Write::Nothing | Write::RecordAlert(..) => return None,
     })
 }
 

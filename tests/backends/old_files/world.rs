@@ -67,6 +67,8 @@ fn builder(clock: &Arc<ManualClock>, seed: u64, prefixes: [&str; 2]) -> StoreBui
     let catalogue = Catalogue::builder().read("links:read").write("links:write").write("domains");
     Store::builder(catalogue.build().unwrap(), prefixes.map(prefix))
         .quota_wait(Duration::from_secs(3_600))
+        // A thread would write the pieces of a sweep beside the story.
+        .without_sweeps_for_tests()
         .rules(RULES)
         .peppers(Peppers::new(2, [0x22; 32]).unwrap().and(1, [0x11; 32]).unwrap())
         .recovery_keys(RecoveryKeys::new(1, [0x33; 32]).unwrap())

@@ -184,6 +184,7 @@ pub(crate) fn metadata() -> StoreMetadata {
 
 pub(crate) fn owner(id: &str) -> OwnerRecord {
     OwnerRecord {
+        sweeps: None,
         id: owner_id(id),
         version: Version::FIRST,
         incarnation: Incarnation::FIRST,

@@ -297,7 +297,7 @@ fn answers(store: &dyn Backend, limit: usize, examine: usize) -> Vec<String> {
         answers.extend(pages_of_events(store, *owner, limit, examine));
     }
     for suspended in [None, Some(false), Some(true)] {
-        let mut query = OwnerPageQuery { after: None, suspended, limit, examine };
+        let mut query = OwnerPageQuery { swept: false, after: None, suspended, limit, examine };
         loop {
             let page = store.page_owners(&query).unwrap();
             answers.push(format!("{page:?}"));

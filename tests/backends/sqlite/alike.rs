@@ -364,7 +364,7 @@ fn all_owners(
     limit: usize,
     examine: usize,
 ) -> Vec<String> {
-    let mut query = OwnerPageQuery { after: None, suspended, limit, examine };
+    let mut query = OwnerPageQuery { swept: false, after: None, suspended, limit, examine };
     let mut found = Vec::new();
     loop {
         let page = backend.page_owners(&query).unwrap();

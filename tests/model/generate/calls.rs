@@ -33,6 +33,9 @@ impl Generator<'_> {
         let pick = match (self.model.owners.len(), self.model.keys.len()) {
             (0, _) if self.chance.percent(90) => Pick::CreateOwner,
             (_, 0..3) if self.chance.percent(50) => Pick::CreateKey,
+            // A call that needs room for a sweep would work the pieces by itself, also if it is
+            // refused after that.
+            _ if self.model.is_full_of_sweeps() => Pick::WorkSweeps,
             _ => self.chance.weigh(&self.mood.picks),
         };
         // One that was made while the clock was ahead lies ahead now.
@@ -122,6 +125,7 @@ impl Generator<'_> {
                 let expiry = self.expiry();
                 self.on_key(id, OnKey::ExtendExpiry(expiry))
             }
+            Pick::WorkSweeps => Call::WorkSweeps { pieces: 1 + self.chance.below(5) },
             Pick::Prune => Call::Prune { before: self.past() },
             Pick::Purge => {
                 let id = self.key_that(|key| !key.is_live());

@@ -50,9 +50,10 @@ pub(super) enum Pick {
     Unblock,
     Update,
     Wait,
+    WorkSweeps,
 }
 
-const PICKS: [(usize, Pick); 45] = [
+const PICKS: [(usize, Pick); 46] = [
     (5, Pick::Activate),
     (5, Pick::Block),
     (4, Pick::ChangeRules),
@@ -90,7 +91,7 @@ const PICKS: [(usize, Pick); 45] = [
     (1, Pick::Recover),
     (3, Pick::Resume),
     (6, Pick::Revoke),
-    (2, Pick::RevokeAll),
+    (4, Pick::RevokeAll),
     (3, Pick::RevokeTree),
     (18, Pick::Rotate),
     (1, Pick::Rules),
@@ -98,6 +99,7 @@ const PICKS: [(usize, Pick); 45] = [
     (5, Pick::Unblock),
     (12, Pick::Update),
     (1, Pick::Wait),
+    (3, Pick::WorkSweeps),
 ];
 
 /// The preferences of a sequence: a few kinds of calls that it makes more often than other

@@ -390,6 +390,7 @@ impl Model {
         }
         reasons.extend(conflict(expected, key.version));
         unless_refused(reasons)?;
+        self.overtake(id);
         self.note_key(&caller.by, EventKind::KeyPurged, id, None, Fields::NONE);
         self.keys.remove(&id);
         self.forget(Holder::Key(id));

@@ -18,6 +18,7 @@ mod settings;
 mod spending;
 mod state;
 mod store;
+mod sweeps;
 mod usage;
 mod verify;
 mod watching;

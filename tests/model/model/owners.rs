@@ -183,7 +183,7 @@ impl Model {
         match action {
             OnOwner::InvalidateTokens(to) => {
                 owner.mark = Some(Mark::after(before.mark, *to, self.now).0);
-                let moved = owner.mark != before.mark;
+                let moved = owner.mark.unwrap_or(Mark::NONE) != before.mark.unwrap_or(Mark::NONE);
                 (EventKind::OwnerTokensInvalidated, all(&[(moved, Fields::TOKENS_VALID_FROM)]))
             }
             OnOwner::AddToQuota(_) | OnOwner::RefillQuota => {
@@ -268,8 +268,9 @@ impl Model {
             owner.updated_at = now;
         }
         self.note_owner(&caller.by, EventKind::OwnerKeysRevoked, owner, Fields::NONE);
+        self.bind(caller, owner, false);
         for key in &live {
-            self.revoke(caller, key.id);
+            self.sweep(caller, key.id);
         }
         let replacement = replacement.map(|key| self.add_key(caller, owner, key, fresh));
         Ok(json!({ "revoked": live.len(), "replacement": replacement }))
@@ -325,6 +326,19 @@ impl Model {
         self.note_key(&caller.by, EventKind::KeyRevoked, id, None, fields);
     }
 
+    /// Revokes a key as a sweep does, without an event.
+    fn sweep(&mut self, caller: &Caller, id: KeyId) {
+        let mut key = self.keys[&id].clone();
+        key.sealed_under = None;
+        key.revoked = Some(SwitchFile::new(&caller.by, self.now));
+        let previous = key.previous.clone();
+        key.change(self.now);
+        // A sweep looks neither at graces nor at invalidations.
+        key.previous = previous;
+        self.keys.insert(id, key);
+        self.alerts.note_change(id);
+    }
+
     pub(super) fn purge_owner(
         &mut self,
         caller: &Caller,
@@ -338,13 +352,13 @@ impl Model {
         }
         reasons.extend(conflict(expected, owner.version));
         unless_refused(reasons)?;
-        let keys: Vec<_> = self.keys.values().rev().filter(|key| key.owner == id).collect();
+        self.note_owner(&caller.by, EventKind::OwnerPurged, id, Fields::NONE);
+        self.bind(caller, id, true);
+        let keys: Vec<_> = self.keys.values().filter(|key| key.owner == id).collect();
         for key in keys.iter().map(|key| key.id).collect::<Vec<_>>() {
-            self.note_key(&caller.by, EventKind::KeyPurged, key, None, Fields::NONE);
             self.keys.remove(&key);
             self.forget(Holder::Key(key));
         }
-        self.note_owner(&caller.by, EventKind::OwnerPurged, id, Fields::NONE);
         self.owners.remove(&id);
         self.forget(Holder::Owner(id));
         Ok(Value::Null)

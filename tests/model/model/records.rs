@@ -103,6 +103,14 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
+    /// One that reaches no token.
+    pub(crate) const NONE: Self = Self { moment: Timestamp::MIN, up_to_now_at: Timestamp::MIN };
+
+    /// Returns the moment that is shown: none before which no token can have been issued.
+    pub(crate) fn shown(self) -> Option<Timestamp> {
+        Some(self.moment).filter(|moment| *moment > Timestamp::MIN)
+    }
+
     /// Invalidates tokens issued before `to`. Returns the mark after that, and whether tokens with
     /// a stamp after `now` are reached: `to` is at most a minute ago, and no such invalidation came
     /// after it.
@@ -287,7 +295,7 @@ impl OwnerFile {
                 "max_ms": self.lifetime.max().map(|time| time.as_millis() as u64),
                 "default_ms": self.lifetime.default_lifetime().map(|time| time.as_millis() as u64),
             },
-            "tokens_valid_from": self.mark.map(|mark| mark.moment),
+            "tokens_valid_from": self.mark.and_then(Mark::shown),
             "created_at": self.created_at,
             "created_by": self.created_by,
             "updated_at": self.updated_at,

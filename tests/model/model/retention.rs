@@ -39,6 +39,7 @@ impl Model {
             if self.rules.keep_standard_key && !counting.into_iter().any(|key| stays(&key)) {
                 continue;
             }
+            self.overtake(id);
             self.note_key(&by, EventKind::KeyPurged, id, None, Fields::NONE);
             self.keys.remove(&id);
             self.forget(Holder::Key(id));

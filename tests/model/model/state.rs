@@ -16,6 +16,7 @@ use super::once::{RequestFile, Scope};
 use super::reason::Reason;
 use super::records::{KeyFile, Mark, OwnerFile};
 use super::spending::{Account, Bucket, Holder};
+use super::sweeps::SweepsFile;
 use super::usage::UsesFile;
 use super::watching::{Alert, AlertStateFile, Alerts};
 use crate::calls::Call;
@@ -109,6 +110,8 @@ pub(crate) struct Model {
     pub(crate) numeric_ids: BTreeSet<u64>,
     /// The number of keys that have lapsed.
     pub(crate) lapses: usize,
+    /// What pieces have yet to write, by owners' ids.
+    pub(super) sweeps: BTreeMap<OwnerId, SweepsFile>,
     /// The requests that took effect once.
     pub(super) requests: BTreeMap<(Scope, String), RequestFile>,
     pub(crate) events: Vec<Event>,
@@ -155,6 +158,7 @@ impl Model {
             alerts: Alerts::new(now),
             numeric_ids: BTreeSet::new(),
             lapses: 0,
+            sweeps: BTreeMap::new(),
             requests: BTreeMap::new(),
             events: Vec::new(),
             last_event: 0,
@@ -219,6 +223,9 @@ impl Model {
                 self.flush_usage();
                 return Ok(Answer::Shown(Value::Null));
             }
+            Call::WorkSweeps { pieces } => {
+                return Ok(Answer::Shown(self.work_sweeps(*pieces).into()));
+            }
             Call::LookOut => {
                 let told = self.run_alerts(&fresh.told);
                 return Ok(Answer::Shown(shown_alerts(told.len(), &told)));
@@ -282,7 +289,8 @@ impl Model {
             | Call::LookOut
             | Call::Once { .. }
             | Call::Recover
-            | Call::Wait { .. } => Value::Null,
+            | Call::Wait { .. }
+            | Call::WorkSweeps { .. } => Value::Null,
             Call::Rules => self.shown_rules(),
         };
         if !caller.is_admin {
@@ -330,7 +338,7 @@ impl Model {
             fields,
             authority: by.clone(),
         };
-        let event = Event { sequence: self.last_event, incarnation, draft };
+        let event = Event { binding: None, sequence: self.last_event, incarnation, draft };
         self.newest_event = self.right_time_of(&event).max(Some(self.newest_event)).unwrap();
         self.events.push(event);
     }

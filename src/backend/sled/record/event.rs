@@ -7,7 +7,7 @@ use crate::event::{Event, EventDraft, EventKind, Fields};
 use crate::key::{Sink, Source};
 
 pub(in crate::backend::sled) fn encode_event(event: &Event) -> Result<Vec<u8>, Fault> {
-    let Event { sequence: _, incarnation, draft } = event;
+    let Event { sequence: _, incarnation, binding, draft } = event;
     let EventDraft { at, kind, owner, key, version, generation, fields, authority } = draft;
     let Authority { role, actor, reason, reason_for_owner, correlation_id } = authority;
     let mut encoder = Encoder::default();
@@ -15,6 +15,7 @@ pub(in crate::backend::sled) fn encode_event(event: &Event) -> Result<Vec<u8>, F
     encoder
         .add(owner)?
         .add(incarnation)?
+        .add(binding)?
         .add(key)?
         .add(version)?
         .add(generation)?
@@ -44,6 +45,7 @@ pub(in crate::backend::sled) fn decode_event(sequence: u64, bytes: &[u8]) -> Res
     let kind = decoder.number_as("kind", |kind| kind.try_into().ok().map(EventKind::of_stored))?;
     let owner = decoder.next()?;
     let incarnation = decoder.next()?;
+    let binding = decoder.next()?;
     let draft = EventDraft {
         at,
         kind,
@@ -62,7 +64,7 @@ pub(in crate::backend::sled) fn decode_event(sequence: u64, bytes: &[u8]) -> Res
     };
     decoder.expect_next(draft.version)?;
     decoder.finish()?;
-    Ok(Event { sequence, incarnation, draft })
+    Ok(Event { sequence, incarnation, binding, draft })
 }
 
 fn role(decoder: &mut Decoder<'_>) -> Result<Role, Fault> {

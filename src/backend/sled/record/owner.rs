@@ -36,5 +36,6 @@ pub(in crate::backend::sled) fn scan_owner(
         suspended: decoder.next::<Option<Switch>>()?.is_some(),
         tokens_valid_from: decoder.next()?,
         limits: decoder.next()?,
+        sweeps: decoder.next()?,
     })
 }

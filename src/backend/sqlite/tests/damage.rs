@@ -131,7 +131,7 @@ fn read_all(fixture: &Fixture) -> Result<(), BackendError> {
         let query = KeyPageQuery { filter, before: None, after: None, limit: 9, examine: 9 };
         shown(fixture, sqlite.page_keys(&query)?.damaged.pop().map(|row| row.damage))?;
     }
-    let query = OwnerPageQuery { after: None, suspended: None, limit: 9, examine: 9 };
+    let query = OwnerPageQuery { swept: false, after: None, suspended: None, limit: 9, examine: 9 };
     shown(fixture, sqlite.page_owners(&query)?.damaged.pop())?;
     let filter = EventFilter { actor: Some(actor()), ..EventFilter::default() };
     let mut page = sqlite.events(&EventQuery { after: 0, filter, limit: 9, examine: 9 })?;
@@ -364,10 +364,11 @@ fn a_value_that_is_another_is_noticed() {
         "DELETE FROM previous_tokens",
         "UPDATE owners SET suspended_at = 1, suspended_by = 'somebody'",
         "UPDATE owners SET max_access = 'read_only'",
-        "UPDATE owners SET tokens_valid_from = 5, epoch = 0, epoch_ended_at = 0, epochs_swept = 0",
+        "UPDATE owners SET tokens_valid_from = 5, epoch = 0, epoch_ended_at = 0, epochs_swept = 0, \
+         epochs_invalidated = 0",
         "UPDATE owners SET max_keys = max_keys + 1",
         "UPDATE store SET tokens_valid_from = NULL, epoch = NULL, epoch_ended_at = NULL, \
-         epochs_swept = NULL",
+         epochs_swept = NULL, epochs_invalidated = NULL",
         "UPDATE keys SET owner_epoch = owner_epoch + 1",
         "UPDATE previous_tokens SET since = since + 1",
         "UPDATE store SET unique_names = 1 - unique_names",

@@ -117,6 +117,7 @@ pub(super) fn limits() -> Limits {
 
 pub(super) fn owner(id: &str) -> OwnerRecord {
     OwnerRecord {
+        sweeps: None,
         id: owner_id(id),
         version: Version::FIRST,
         incarnation: Incarnation::FIRST,

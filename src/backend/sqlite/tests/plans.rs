@@ -53,6 +53,7 @@ fn check(connection: &Connection) {
         owners(pages::SUSPENDED_OWNERS),
         ["SEARCH owners USING INDEX owners_suspended (id>?)"]
     );
+    assert_eq!(owners(pages::SWEPT_OWNERS), ["SEARCH owners USING INDEX owners_swept (id>?)"]);
 }
 
 fn check_lists(connection: &Connection) {

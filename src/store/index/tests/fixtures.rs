@@ -48,6 +48,7 @@ pub(super) fn id(number: u64) -> KeyId {
 /// An owner without limits, whose keys may do everything.
 pub(super) fn owner(id: &str) -> ScannedOwner {
     ScannedOwner {
+        sweeps: None,
         id: OwnerId::new(id).unwrap(),
         suspended: false,
         max_access: Access::Full,

@@ -50,9 +50,18 @@ enum Step {
         owner: usize,
         made: Made,
     },
-    /// Removes an owner with its keys, and creates another in its place.
+    /// Revokes all keys of an owner; whether pieces are pending still when the index learns of it, and
+    /// whether it learns of an invalidation with it.
+    RevokeAll {
+        owner: usize,
+        made: Made,
+        is_pending: bool,
+        and_invalidates: bool,
+    },
+    /// Removes an owner with its keys, and creates another in its place: detached first, or not.
     Replace {
         owner: usize,
+        detaches: bool,
     },
     /// Puts the keys of an owner again whose records must be read, all or some.
     Read {
@@ -74,7 +83,13 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..OWNERS, 1..16_u8, made())
             .prop_map(|(owner, bits, made)| Step::Limit { owner, bits, made }),
         1 => (0..OWNERS, made()).prop_map(|(owner, made)| Step::Invalidate { owner, made }),
-        1 => (0..OWNERS).prop_map(|owner| Step::Replace { owner }),
+        1 => (0..OWNERS, made(), any::<bool>(), any::<bool>()).prop_map(
+            |(owner, made, is_pending, and_invalidates)| Step::RevokeAll {
+                owner, made, is_pending, and_invalidates: and_invalidates && made == Made::Elsewhere,
+            },
+        ),
+        1 => (0..OWNERS, any::<bool>())
+            .prop_map(|(owner, detaches)| Step::Replace { owner, detaches }),
         1 => (0..OWNERS, any::<bool>()).prop_map(|(owner, all)| Step::Read { owner, all }),
         2 => (1..5_usize).prop_map(|keys| Step::Fill { keys }),
     ]
@@ -134,7 +149,7 @@ impl Shown {
         self.keys.insert(key, record);
     }
 
-    fn change(&mut self, owner: usize, made: Made) {
+    fn change(&self, owner: usize, made: Made) {
         let changed = &self.owners[owner];
         if self.index.change_owner(changed, made).unwrap() == Reach::Few {
             self.put_all(owner);
@@ -172,6 +187,16 @@ impl Shown {
         }
     }
 
+    fn invalidate(&mut self, owner: usize, made: Made) {
+        let from = &mut self.owners[owner].tokens_valid_from;
+        let epoch = from.map_or(0, |from| from.epoch) + 1;
+        let (moment, swept, invalidated) = (now(), epoch, epoch);
+        *from = Some(TokensValidFrom { moment, epoch, ended_at: now(), swept, invalidated });
+        if made == Made::Elsewhere {
+            self.elsewhere[owner] = epoch;
+        }
+    }
+
     fn take(&mut self, step: Step) {
         match step {
             Step::Put { key, bits, is_trial } => self.put(key, bits, is_trial),
@@ -185,26 +210,33 @@ impl Shown {
                 self.change(owner, made);
             }
             Step::Invalidate { owner, made } => {
-                let before = self.owners[owner].tokens_valid_from;
-                let epoch = before.map_or(0, |from| from.epoch) + 1;
-                self.owners[owner].tokens_valid_from = Some(TokensValidFrom {
-                    epoch,
-                    ended_at: now(),
-                    swept: epoch,
-                    ..TokensValidFrom::of(now())
-                });
-                if made == Made::Elsewhere {
-                    self.elsewhere[owner] = epoch;
+                self.invalidate(owner, made);
+                self.change(owner, made);
+            }
+            Step::RevokeAll { owner, made, is_pending, and_invalidates } => {
+                let id = self.owners[owner].id;
+                let from = TokensValidFrom::after_sweep(self.owners[owner].tokens_valid_from);
+                self.owners[owner].tokens_valid_from = Some(from);
+                self.owners[owner].sweeps = is_pending.then(Default::default);
+                let all = self.keys.values_mut().filter(|key| key.owner == id);
+                all.for_each(|key| key.revoked = true);
+                if and_invalidates {
+                    self.invalidate(owner, made);
                 }
                 self.change(owner, made);
             }
-            Step::Replace { owner } => {
+            Step::Replace { owner, detaches } => {
                 let id = self.owners[owner].id;
-                self.index.remove_owner(&id);
+                let detached = detaches.then(|| self.index.detach_owner(&id));
+                if !detaches {
+                    self.index.remove_owner(&id);
+                }
                 self.keys.retain(|_, key| key.owner != id);
                 self.owners[owner].tokens_valid_from = None;
+                self.owners[owner].sweeps = None;
                 self.elsewhere[owner] = 0;
                 self.change(owner, Made::Here);
+                drop(detached);
             }
             Step::Read { owner, all } => self.read(owner, all),
             Step::Fill { keys } => _ = self.index.refill(keys).unwrap(),
@@ -236,17 +268,24 @@ impl Shown {
             let is_settled = is_done || self.index.unread(&owner.id).is_none();
             assert!(answer.is_known || !is_settled, "{key} isn't known");
             assert!(!answer.suspended);
+            // At once, whatever else must be read.
+            let revoked = answer.revoked || entry.standing.revoked;
+            assert!(revoked == record.revoked || !answer.is_known, "{key}: revoked {revoked}");
             let is_within = exact.is_superset(&answer.permissions);
             assert!(is_within || !answer.is_known, "{key} may do too much");
-            assert!(!is_settled || exact == answer.permissions, "{key} may do too little");
-            let epoch = owner.tokens_valid_from.map_or(0, |from| from.epoch);
-            let is_superseded = record.current.epochs.owner < epoch;
+            // A revoked key's slot has no set.
+            let may_all = exact == answer.permissions || record.revoked;
+            assert!(!is_settled || may_all, "{key} may do too little");
+            let swept = owner.tokens_valid_from.map_or(0, |from| from.swept);
+            let is_superseded = record.current.epochs.owner < swept;
             let is_over = entry.standing.ends_at.is_some_and(|end| end <= now());
-            assert!(!is_settled || is_superseded == is_over, "{key}: {is_superseded}, {is_over}");
+            let is_right = is_superseded == is_over || record.revoked;
+            assert!(!is_settled || is_right, "{key}: {is_superseded}, {is_over}");
             // Elsewhere no caller waits until it holds here.
             let must_end = record.current.epochs.owner < self.elsewhere[Self::owner_number(key)];
             assert!(!must_end || is_over || !answer.is_known, "{key} outlives an invalidation");
         }
+        assert_eq!(self.index.tokens(), self.keys.len());
         for owner in &self.owners {
             let state = self.index.lock().owners.get(&self.index.owners, &owner.id).unwrap();
             let rules = self.index.owners.stale(state.number);

@@ -47,6 +47,7 @@ fn create_owner(owner: &ScannedOwner) -> Change {
 
 fn owner_record(owner: &ScannedOwner) -> OwnerRecord {
     OwnerRecord {
+        sweeps: None,
         id: owner.id,
         version: Version::FIRST,
         fixed_defaults: SettingNames::default(),

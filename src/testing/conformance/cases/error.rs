@@ -67,7 +67,8 @@ const CALLS: &[Call] = &[
     }),
     ("count_keys", |b| Ok(b.count_keys(&filter()).map(drop)?)),
     ("page_owners", |b| {
-        let query = OwnerPageQuery { after: None, suspended: None, limit: 9, examine: 9 };
+        let query =
+            OwnerPageQuery { swept: false, after: None, suspended: None, limit: 9, examine: 9 };
         Ok(b.page_owners(&query).map(drop)?)
     }),
     ("events", |b| {

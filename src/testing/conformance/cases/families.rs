@@ -3,7 +3,8 @@
 use super::{
     atomic, damage, durable, error, order, query_events, query_keys, query_owners, query_scan,
     race, request, rule_alerts, rule_counts, rule_lapses, rule_names, rule_numeric_ids,
-    rule_owners, rule_preconditions, rule_records, rule_store, size, usage, usage_quota, wait,
+    rule_owners, rule_preconditions, rule_records, rule_store, size, sweep, usage, usage_quota,
+    wait,
 };
 use crate::testing::conformance::Case;
 
@@ -19,6 +20,7 @@ const FAMILIES: &[&[Case]] = &[
     rule_lapses::CASES,
     rule_store::CASES,
     rule_alerts::CASES,
+    sweep::CASES,
     request::CASES,
     damage::CASES,
     order::CASES,

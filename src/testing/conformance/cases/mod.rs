@@ -26,6 +26,7 @@ mod rule_preconditions;
 mod rule_records;
 mod rule_store;
 mod size;
+mod sweep;
 mod usage;
 mod usage_quota;
 mod wait;

@@ -83,6 +83,7 @@ fn store<'a>(lab: &Lab<'a>, drafts: &[EventDraft]) -> Result<Instance<'a>, Failu
 
 fn numbered(drafts: &[EventDraft]) -> Vec<Event> {
     let event = |(draft, sequence): (&EventDraft, u64)| Event {
+        binding: None,
         sequence,
         incarnation: None,
         draft: draft.clone(),

@@ -56,14 +56,14 @@ fn expected(suspended: Option<bool>) -> Result<Vec<OwnerId>, Failure> {
 
 fn query_owners_come_in_ascending_order(lab: &Lab<'_>) -> Tested {
     let backend = store(lab)?;
-    ensure_eq!(walk::owners(&*backend, None, walk::WIDE)?, expected(None)?, "owners");
+    ensure_eq!(walk::owners(&*backend, (None, false), walk::WIDE)?, expected(None)?, "owners");
     Ok(())
 }
 
 fn query_owners_are_suspended_or_not(lab: &Lab<'_>) -> Tested {
     let backend = store(lab)?;
     for suspended in [Some(true), Some(false)] {
-        let shown = walk::owners(&*backend, suspended, walk::WIDE)?;
+        let shown = walk::owners(&*backend, (suspended, false), walk::WIDE)?;
         ensure_eq!(shown, expected(suspended)?, "owners where suspended is {suspended:?}");
     }
     Ok(())
@@ -74,8 +74,13 @@ fn query_owners_are_those_after_a_bound(lab: &Lab<'_>) -> Tested {
     let backend = store(lab)?;
     for after in ASCENDING.into_iter().chain(["!", "C", "a\u{a0}", "zzz", "\u{10ffff}"]) {
         let bound = sample::owner_id(after)?;
-        let query =
-            OwnerPageQuery { after: Some(bound), suspended: None, limit: 100, examine: 100 };
+        let query = OwnerPageQuery {
+            swept: false,
+            after: Some(bound),
+            suspended: None,
+            limit: 100,
+            examine: 100,
+        };
         let shown: Vec<OwnerId> =
             backend.page_owners(&query)?.owners.iter().map(|owner| owner.id).collect();
         let mut expected = expected(None)?;
@@ -89,7 +94,7 @@ fn query_pages_of_owners_show_every_field(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
     let owners = [sample::owner("a")?, sample::largest_owner("b")?];
     backend.apply_all(&[sample::create_owner(&owners[0])?, sample::create_owner(&owners[1])?])?;
-    let query = OwnerPageQuery { after: None, suspended: None, limit: 9, examine: 9 };
+    let query = OwnerPageQuery { swept: false, after: None, suspended: None, limit: 9, examine: 9 };
     let page = backend.page_owners(&query)?;
     ensure_eq!(page.owners.len(), 2, "owners on the page");
     for (shown, owner) in page.owners.iter().zip(&owners) {
@@ -104,7 +109,8 @@ fn query_pages_of_owners_keep_to_their_limit(lab: &Lab<'_>) -> Tested {
     for suspended in [None, Some(true), Some(false)] {
         let expected = expected(suspended)?;
         for limit in [1, 2, expected.len() - 1] {
-            let query = OwnerPageQuery { after: None, suspended, limit, examine: 1_000 };
+            let query =
+                OwnerPageQuery { swept: false, after: None, suspended, limit, examine: 1_000 };
             let page = backend.page_owners(&query)?;
             let shown: Vec<OwnerId> = page.owners.iter().map(|owner| owner.id).collect();
             ensure_eq!(shown, expected[..limit], "a page of at most {limit}");
@@ -118,7 +124,8 @@ fn query_pages_of_owners_examine_no_more_than_told(lab: &Lab<'_>) -> Tested {
     let backend = store(lab)?;
     let expected = expected(None)?;
     for examine in [1, 3, 9] {
-        let query = OwnerPageQuery { after: None, suspended: None, limit: 100, examine };
+        let query =
+            OwnerPageQuery { swept: false, after: None, suspended: None, limit: 100, examine };
         let page = backend.page_owners(&query)?;
         let shown: Vec<OwnerId> = page.owners.iter().map(|owner| owner.id).collect();
         ensure_eq!(shown, expected[..examine], "a page that looks at {examine}");
@@ -131,7 +138,7 @@ fn query_pages_of_owners_are_complete(lab: &Lab<'_>) -> Tested {
     let backend = store(lab)?;
     for suspended in [None, Some(true), Some(false)] {
         for bounds in walk::NARROW {
-            let shown = walk::owners(&*backend, suspended, bounds)?;
+            let shown = walk::owners(&*backend, (suspended, false), bounds)?;
             ensure_eq!(shown, expected(suspended)?, "owners by pages of {bounds:?}");
         }
     }
@@ -141,7 +148,7 @@ fn query_pages_of_owners_are_complete(lab: &Lab<'_>) -> Tested {
 fn query_pages_of_no_owners_are_empty(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
     for after in [None, Some(sample::owner_id("acme")?)] {
-        let query = OwnerPageQuery { after, suspended: None, limit: 9, examine: 9 };
+        let query = OwnerPageQuery { swept: false, after, suspended: None, limit: 9, examine: 9 };
         let page = backend.page_owners(&query)?;
         ensure_eq!(page.owners.len(), 0, "owners of an empty store");
         ensure_eq!(page.next, None, "what comes after nothing");
