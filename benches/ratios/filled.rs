@@ -1,5 +1,6 @@
 //! Databases of many keys, written through a backend in large batches.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use keyhasp::authority::{Authority, Role};
@@ -31,13 +32,21 @@ pub fn owner_of_many() -> OwnerId {
 
 /// Fills a new database with this number of keys, whose tokens are those of [`Synthetic`].
 pub fn fill<B: Backend>(keys: u64, backend: impl Fn() -> B) {
+    fill_as(keys, backend, |number| {
+        if number.is_multiple_of(SHARE) { owner_of_many() } else { owner(number / KEYS_PER_OWNER) }
+    });
+}
+
+/// The same with these owners, of which one has many keys.
+pub fn fill_as<B: Backend>(keys: u64, backend: impl Fn() -> B, owner_of: impl Fn(u64) -> OwnerId) {
     // The store's own record.
     open(backend()).close().unwrap();
     let backend = backend();
-    let owners = (0..keys.div_ceil(KEYS_PER_OWNER)).map(owner).chain([owner_of_many()]);
-    let owners = owners.map(|id| create_owner(&owner_record(id)));
+    let owners: BTreeSet<OwnerId> = (0..keys).map(&owner_of).chain([owner_of_many()]).collect();
+    let owners = owners.into_iter().map(|id| create_owner(&owner_record(id)));
     commit(&backend, owners);
-    commit(&backend, (0..keys).map(|number| create_key(&key_record(number))));
+    let records = (0..keys).map(|number| key_record(number, owner_of(number)));
+    commit(&backend, records.map(|record| create_key(&record)));
     backend.close().unwrap();
 }
 
@@ -82,11 +91,9 @@ fn owner_record(id: OwnerId) -> OwnerRecord {
     }
 }
 
-fn key_record(number: u64) -> KeyRecord {
+fn key_record(number: u64, owner: OwnerId) -> KeyRecord {
     let scanned = Synthetic::scanned(number, false);
-    let is_of_many = number.is_multiple_of(SHARE);
     let deactivated = number.is_multiple_of(DEACTIVATED);
-    let owner = if is_of_many { owner_of_many() } else { owner(number / KEYS_PER_OWNER) };
     KeyRecord {
         kind: scanned.kind,
         access: scanned.access,

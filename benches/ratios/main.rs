@@ -21,6 +21,8 @@ mod on_sled;
 #[cfg(feature = "sqlite")]
 mod on_sqlite;
 #[cfg(feature = "sqlite")]
+mod owners;
+#[cfg(feature = "sqlite")]
 mod quotas;
 mod synthetic;
 mod usage;
@@ -36,6 +38,8 @@ fn main() {
     usage::run(&wanted);
     #[cfg(feature = "sqlite")]
     on_sqlite::run(&wanted);
+    #[cfg(feature = "sqlite")]
+    owners::run(&wanted);
     #[cfg(feature = "sqlite")]
     quotas::run(&wanted);
     #[cfg(feature = "sled")]
