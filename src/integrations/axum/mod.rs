@@ -7,5 +7,7 @@
 //!
 //! [`Rejection`](super::tower::Rejection) is a response, so a handler may return
 //! `Result<_, Rejection>` and use `?`.
+//!
+#![doc = include_str!("../../../docs/http.md")]
 
 mod extract;
