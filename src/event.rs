@@ -294,10 +294,10 @@ pub struct Event {
     /// The incarnation of the owner concerned, if there was one at that time. It is found out
     /// inside the commit.
     pub incarnation: Option<Incarnation>,
-    /// Of an event about one key, where all keys of its owner were revoked or purged by one commit:
-    /// the number of that commit's event. It took effect then; this event says that the key's own
-    /// record says so too, and has the time and the authority of that one. It is found out inside
-    /// the commit.
+    /// The number of the event that revoked or purged all keys of an owner in one commit. Only the
+    /// events about each of these keys have it: the effect began with that commit, and such an event
+    /// says that the key's own record now says so too, with that commit's time and authority. The
+    /// backend sets it inside the commit.
     pub binding: Option<u64>,
     /// The event.
     #[serde(flatten)]

@@ -178,16 +178,16 @@ pub enum Write {
     RecordAlert(KeyId, Alert),
 }
 
-/// How it is known that every key which a sweep covers is written.
+/// Evidence that every key that a sweep covers is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllWritten {
-    /// By the list of the owner's keys, which may lack some, so that the counts must agree. So many
+    /// The list of the owner's keys, which may lack some, so that the counts must agree. So many
     /// damaged keys are left in it, each under an entry that revokes it.
     Listed {
         /// The number of damaged keys.
         damaged: u64,
     },
-    /// By the records of all keys, whatever leads to them.
+    /// The records of all keys, whatever leads to them.
     Looked,
 }
 

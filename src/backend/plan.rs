@@ -1,4 +1,4 @@
-//! What a change does to each record that it names, read and checked against the versions that it
+//! The effect of a change on each record that it names, read and checked against the versions that it
 //! expects.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -16,7 +16,7 @@ pub(super) struct Sweeping {
     piece: Option<(PieceOf, Sweep)>,
     /// The stored records that the piece writes.
     keys: Vec<KeyRecord>,
-    /// What the stored counts lose by them.
+    /// Keys that the stored counts lose by them.
     gone: KeyCounts,
     ends: bool,
 }

@@ -12,13 +12,13 @@ use crate::text::StoredText;
 /// The greatest number of sweeps of an owner that pieces have yet to write.
 pub const MAX_SWEEPS: usize = 4;
 
-/// What a sweep does to the keys that it covers.
+/// The effect of a sweep on the keys that it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SweepKind {
-    /// They are removed.
+    /// Removes the keys.
     Purge,
-    /// They are revoked.
+    /// Revokes the keys.
     Revoke,
 }
 
@@ -52,7 +52,7 @@ pub struct Sweeps {
     /// The owner was purged, and its record stays only until its keys are gone: to all reads it
     /// doesn't exist.
     pub purged: bool,
-    /// By how much the stored records count more keys than there are.
+    /// Number of keys that the stored counts have too many.
     pub left: KeyCounts,
     /// The sweeps, in the order of their commits: at least one, and at most [`MAX_SWEEPS`].
     pub pending: Vec<Sweep>,

@@ -1,4 +1,4 @@
-//! What the store's threads do, done now.
+//! Work of the store's threads, done at once.
 
 use super::{Error, Store};
 
@@ -44,9 +44,9 @@ impl Store {
         self.verifier.fetch_leases()
     }
 
-    /// Writes now what revocations of all keys of an owner, and purges of owners, have yet to write into
-    /// the keys' records, without waiting for the thread that does. Changes no answer. Returns the
-    /// number of records.
+    /// Writes the remaining pieces of all sweeps now, without waiting for the thread: what revocations
+    /// of all keys of an owner, and purges of owners, say of the keys' records. Changes no answer.
+    /// Returns the number of records that it wrote.
     ///
     /// # Errors
     /// [`Error`] if the backend fails. What was written before that stays.

@@ -59,7 +59,7 @@ impl KeyLayer {
 
 impl<M> KeyLayer<M> {
     /// Makes the bodies of the layer's own answers with this function, for a service whose bodies
-    /// can't be made of a text. Guards that are made later do as well.
+    /// can't be made of a text. Guards made after this call do too.
     ///
     /// ```
     /// # use keyhasp::{KeyLayer, Verifier};
@@ -95,8 +95,8 @@ impl<M> KeyLayer<M> {
     }
 
     /// Leaves the bodies of the layer's own answers empty, for a service whose bodies have a default
-    /// and can't be made of a text: status and headers are the answer. Guards that are made later do
-    /// as well.
+    /// and can't be made of a text: status and headers are the answer. Guards made after this
+    /// call do too.
     pub fn empty_body(self) -> KeyLayer<EmptyBody> {
         KeyLayer { settings: self.settings, bodies: EmptyBody }
     }
@@ -124,8 +124,8 @@ impl<M> KeyLayer<M> {
     /// Without a cost it is 1.
     ///
     /// On a route behind this layer it is a charge on top: the request was counted once already, so
-    /// `cost(9)` there makes a route cost 10. It verifies the token again, and stands for a guard of
-    /// its own where this layer is forgotten.
+    /// `cost(9)` there makes a route cost 10. It verifies the token again, and so still guards the
+    /// route if this layer is forgotten.
     ///
     /// ```
     /// # use axum::{Router, routing::get};
@@ -165,8 +165,8 @@ impl<M> KeyLayer<M> {
     }
 
     /// Adds a function that the layer calls with each key that it lets in, before the service. A
-    /// layer that uses the verified key of one around it doesn't call its own: give the hook to the
-    /// outer one.
+    /// layer that uses the verified key of one around it doesn't call its own hook: set the hook on
+    /// the outer layer.
     pub fn on_verified(self, hook: impl Fn(&VerifiedKey, &Parts) + Send + Sync + 'static) -> Self {
         self.with(|settings| settings.on_verified.push(Arc::new(hook)))
     }

@@ -211,8 +211,8 @@ impl Records {
         self.reload_owner_as(owner, false)
     }
 
-    /// The same. With `was_purged`, the index may have keys of an owner that had the id before: what is
-    /// put gets another number, and they go.
+    /// Reads an owner and its keys. With `was_purged`, an earlier owner of the id may have keys in the
+    /// index: the owner gets another number, and those keys are removed.
     fn reload_owner_as(&self, owner: &OwnerId, was_purged: bool) -> Result<bool, Error> {
         let mut records = Vec::new();
         self.backend.scan_owner(owner, &mut |scanned| {

@@ -32,7 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Pause after an attempt that met damage. It may have looked at all keys.
 const PAUSE_OF_DAMAGE: Duration = Duration::from_secs(60);
 
-/// Starts the thread that works pieces: when the opening has met a sweep, and when one was bound.
+/// Starts the thread that writes pieces: when the opening has met a sweep, and when one was bound.
 pub(in crate::store) fn start_sweeps(
     engine: &Arc<Engine>,
     workers: &mut Workers,
@@ -86,7 +86,7 @@ struct Budget {
     written: u64,
 }
 
-/// What a pass over keys has met.
+/// The outcome of a pass over keys.
 struct Pass {
     /// The sweeps that were pending when it began. It has written all that they cover.
     bindings: Vec<u64>,
@@ -101,7 +101,7 @@ enum Committed {
     Overtaken,
     /// No more pieces were asked for.
     Stopped,
-    /// By the counts there are covered keys that aren't written.
+    /// The counts say that covered keys aren't written.
     Overlooked,
 }
 
@@ -112,8 +112,7 @@ impl Engine {
         self.work_sweeps(owner, usize::MAX)
     }
 
-    /// The same with at most so many pieces. An owner whose pieces can't be written keeps no other one's
-    /// from being written.
+    /// Writes at most `pieces` pieces. If one owner's pieces can't be written, the others' still are.
     pub(in crate::store) fn work_sweeps(
         &self,
         owner: Option<&OwnerId>,

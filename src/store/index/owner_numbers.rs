@@ -23,7 +23,7 @@ pub(super) struct OwnerNumbers {
     hasher: RandomState,
     /// The rules of each owner, by its number.
     states: Vec<StoredState>,
-    /// Of the owners that have one. Few have.
+    /// The moments of the owners that have one; few do.
     tokens_valid_from: HashMap<u32, TokensValidFrom>,
     pub(super) numbers: SlabNumbers,
 }

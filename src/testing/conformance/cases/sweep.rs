@@ -236,7 +236,7 @@ fn sweep_an_end_with_keys_left_is_refused(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-/// By a change that is no piece, too: what is bound afterwards covers all keys.
+/// A change that is no piece counts them too: what is bound afterwards covers all keys.
 fn sweep_damaged_keys_count_no_more_once_they_go(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let (keys, mut acme) = ([key_of_epoch(1, 0)?, key_of_epoch(2, 0)?], sample::owner("acme")?);
@@ -263,7 +263,7 @@ fn sweep_damaged_keys_count_no_more_once_they_go(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-/// In any order. Those of the purged one are gone.
+/// The order of their owners doesn't matter. Those of the purged one are gone.
 fn sweep_a_key_may_have_created_keys_of_a_purged_owner_and_others(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "other"])?;
     let creator = key_of_epoch(1, 0)?;
@@ -299,7 +299,7 @@ fn sweep_the_greatest_key_is_known(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-/// At once, with nothing of the one before: its keys don't count, and its epochs go on.
+/// It may at once, with nothing of the one before: its keys don't count, and its epochs go on.
 fn sweep_a_purged_owner_may_come_again(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
     let owner = |number| -> Result<_, Invalid> {
@@ -409,7 +409,7 @@ fn sweep_no_more_than_can_be_kept(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
-/// With texts of the greatest length, as many as there can be.
+/// Texts have the greatest length, and there are as many as there can be.
 fn sweep_of_any_size_is_found_again(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let mut acme = sample::owner("acme")?;
