@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use keyhasp::Access;
+use serde_json::Value;
 
 /// An access as a request names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +29,10 @@ impl Reach {
         }
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub(crate) fn shown(&self) -> Value {
         match self {
             Self::Full => "full".into(),
-            Self::Limited(patterns) => {
-                format!("limited:{}", patterns.iter().cloned().collect::<Vec<_>>().join(","))
-            }
+            Self::Limited(patterns) => patterns.iter().map(|name| Value::from(&**name)).collect(),
             Self::ReadOnly => "read_only".into(),
         }
     }

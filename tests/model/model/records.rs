@@ -214,7 +214,7 @@ impl KeyFile {
             "kind": self.kind,
             "state": self.state(now),
             "name": self.name,
-            "access": self.access.text(),
+            "access": self.access.shown(),
             "access_by": self.access_by,
             "expires_at": self.expires_at,
             "expiry_by": self.expiry_by,
@@ -288,7 +288,7 @@ impl OwnerFile {
             "defaults": self.defaults,
             "fixed_defaults": self.fixed,
             "suspended": shown_switch(self.suspended.as_ref()),
-            "max_access": self.max_access.text(),
+            "max_access": self.max_access.shown(),
             "limits": self.limits.shown(),
             "max_keys": self.max_keys,
             "lifetime": {
