@@ -314,12 +314,13 @@ impl Used {
             }
         }
         for (key, before) in &self.before.counted {
-            // The check of all tokens made one more, of cost 0, if anything was left.
+            // The two checks of all tokens, before the pieces and after them, each made one more, of
+            // cost 0, if anything was left.
             let is_left =
                 |of: &UsageSubject| self.before.purses.get(of).is_none_or(|purse| purse.left > 0);
             let owner = ledger.keys.get(key).map(|key| UsageSubject::Owner(key.owner));
             let looked = is_left(&UsageSubject::Key(*key)) && owner.as_ref().is_none_or(is_left);
-            let used = self.uses.get(key).map_or(0, |used| used + u64::from(looked));
+            let used = self.uses.get(key).map_or(0, |used| used + 2 * u64::from(looked));
             let counted = counted(backend, *key)?;
             if counted != before + used {
                 wrong.push(format!(
