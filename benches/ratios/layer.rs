@@ -19,7 +19,7 @@ use crate::verification::{open, tokens};
 const KEYS: u64 = 1_000_000;
 /// Number of requests in one measurement.
 const BATCH: usize = 2_000;
-const ROUNDS: usize = 101;
+const ROUNDS: usize = 301;
 
 pub fn run(wanted: &dyn Fn(&str) -> bool) {
     if !wanted("layer_overhead") {
@@ -29,6 +29,8 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
     let tokens = tokens(KEYS, 1);
     let bare = Router::<()>::new().route("/", get(async || "ok"));
     let layered = bare.clone().layer(KeyLayer::new(verifier));
+    let passing = bare.clone().layer(tower::layer::util::Identity::new());
+    let bared = bare.clone();
     let mut at = 0;
     let mut measure = |site: &Router| {
         let drawn = tokens.iter().cycle().skip(at).take(BATCH);
@@ -42,6 +44,9 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
         difference_of(ROUNDS, || measure.borrow_mut()(&layered), || measure.borrow_mut()(&bare));
     figure("layer_bare", bare, "ns");
     figure("layer_overhead", added, "ns");
+    let (_, passed) =
+        difference_of(ROUNDS, || measure.borrow_mut()(&passing), || measure.borrow_mut()(&bared));
+    figure("layer_of_nothing", passed, "ns");
 }
 
 fn request(token: &str) -> Request<Body> {
