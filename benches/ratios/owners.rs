@@ -16,9 +16,9 @@ use crate::filled::{KEYS, fill_as, owner_of_many};
 use crate::measure::figure;
 use crate::synthetic::builder;
 
-/// How long other owners' commits are measured without a change beside them.
+/// The time for which other owners' commits are measured without a change beside them.
 const ALONE: Duration = Duration::from_secs(15);
-/// How long they are measured at least beside a change, for what it does after the call.
+/// The least time for which they are measured beside a change, for the work after its call.
 const BESIDE: Duration = Duration::from_secs(5);
 
 pub fn run(wanted: &dyn Fn(&str) -> bool) {

@@ -31,7 +31,7 @@ pub enum SweepKind {
 pub struct Sweep {
     /// The number of epochs that had ended when it was bound. It covers the keys of those.
     pub epoch: u32,
-    /// What it does to them.
+    /// The effect on these keys.
     pub kind: SweepKind,
     /// The moment of the decision.
     pub at: Timestamp,
@@ -113,7 +113,7 @@ impl Sweeps {
     }
 
     /// Returns a key as its stored record and these sweeps say that it is; `None` if it is gone.
-    /// That is the very record which the pieces write.
+    /// The pieces write this very record.
     #[must_use]
     pub fn applied(&self, mut key: KeyRecord) -> Option<KeyRecord> {
         while let Some(sweep) = self.of_key(&key) {

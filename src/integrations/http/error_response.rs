@@ -2,12 +2,11 @@
 
 use std::fmt;
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::caching::no_store;
+use super::answer::{Head, JSON, NO_TYPE};
 use super::credentials::Credentials;
 use super::rate_headers::seconds;
 use crate::clock::Timestamp;
@@ -20,12 +19,8 @@ use crate::store::{Unavailable, VerifyError};
 pub(super) const RETRY_SECONDS: u64 = 1;
 /// The one sentence for every token that isn't accepted.
 const NOT_ACCEPTED: &str = "The API key is not accepted.";
-/// The type of a problem that its status describes already.
-const NO_TYPE: &str = "about:blank";
 const COST_ABOVE_BURST: &str =
     "https://docs.rs/keyhasp/latest/keyhasp/integrations/http/index.html#cost-above-burst";
-pub(super) const JSON: &str = "application/json";
-pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// A reason to reject a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -322,20 +317,7 @@ impl<'a> ErrorResponse<'a> {
     /// further.
     #[must_use]
     pub fn respond(&self, content_type: &'static str, body: impl Into<String>) -> Response<String> {
-        let mut response = Response::new(body.into());
-        *response.status_mut() = self.status();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        if self.error().is_some() || self.cause == AuthError::Missing {
-            for challenge in self.challenges() {
-                headers.append(WWW_AUTHENTICATE, challenge);
-            }
-        }
-        if let Some(seconds) = self.retry_after() {
-            headers.insert(RETRY_AFTER, seconds.into());
-        }
-        no_store(headers);
-        response
+        self.head().respond(content_type, body.into())
     }
 
     /// Makes the answer with this JSON as its body, as [`respond`](Self::respond) does.
@@ -348,19 +330,14 @@ impl<'a> ErrorResponse<'a> {
     /// `error` and `scope` as members where RFC 6750 has them.
     #[must_use]
     pub fn problem(&self) -> Response<String> {
-        let status = self.status();
-        let mut body = json!({
-            "type": self.problem_type(),
-            "title": status.canonical_reason().unwrap_or_default(),
-            "status": status.as_u16(),
-            "detail": self.detail(),
-        });
-        for (name, value) in [("error", self.error()), ("scope", self.scope())] {
-            if let Some(value) = value {
-                body[name] = value.into();
-            }
-        }
-        self.respond(PROBLEM_JSON, body.to_string())
+        let members = [("error", self.error()), ("scope", self.scope())];
+        self.head().problem(self.problem_type(), self.detail(), members)
+    }
+
+    fn head(&self) -> Head {
+        let has_challenge = self.error().is_some() || self.cause == AuthError::Missing;
+        let challenges = if has_challenge { self.challenges() } else { Vec::new() };
+        Head { status: self.status(), challenges, retry_after: self.retry_after() }
     }
 
     /// Makes one challenge for each accepted place of a token. Without credentials it names no error

@@ -1,12 +1,11 @@
 //! The answer to a management call that failed.
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
-use serde_json::{Value, json};
+use http::{Response, StatusCode};
+use serde_json::Value;
 
-use super::caching::no_store;
+use super::answer::{Head, JSON, NO_TYPE};
 use super::credentials::Credentials;
-use super::error_response::{JSON, PROBLEM_JSON, RETRY_SECONDS};
+use super::error_response::RETRY_SECONDS;
 use super::rate_headers::seconds;
 use crate::backend::BackendErrorKind;
 use crate::invalid::Invalid;
@@ -135,22 +134,7 @@ impl<'a> ManagementError<'a> {
     /// `Retry-After` and `WWW-Authenticate` where they belong.
     #[must_use]
     pub fn respond(&self, content_type: &'static str, body: impl Into<String>) -> Response<String> {
-        let mut response = Response::new(body.into());
-        *response.status_mut() = self.status();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        no_store(headers);
-        if let Some(seconds) = self.retry_after() {
-            headers.insert(RETRY_AFTER, seconds.into());
-        }
-        if self.status() == StatusCode::UNAUTHORIZED {
-            let bearer = Credentials::bearer();
-            let credentials = self.credentials.unwrap_or(&bearer);
-            for challenge in credentials.challenges(&["error=\"invalid_token\"".into()]) {
-                headers.append(WWW_AUTHENTICATE, challenge);
-            }
-        }
-        response
+        self.head().respond(content_type, body.into())
     }
 
     /// Makes the answer with this JSON as its body, as [`respond`](Self::respond) does.
@@ -163,18 +147,21 @@ impl<'a> ManagementError<'a> {
     /// the members `code` and, for an invalid input, `field`.
     #[must_use]
     pub fn problem(&self) -> Response<String> {
+        let members = [("code", Some(self.code())), ("field", self.field())];
+        self.head().problem(NO_TYPE, &self.detail(), members)
+    }
+
+    fn head(&self) -> Head {
         let status = self.status();
-        let mut body = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason().unwrap_or_default(),
-            "status": status.as_u16(),
-            "detail": self.detail(),
-            "code": self.code(),
-        });
-        if let Some(field) = self.field() {
-            body["field"] = field.into();
-        }
-        self.respond(PROBLEM_JSON, body.to_string())
+        let bearer = Credentials::bearer();
+        let credentials = self.credentials.unwrap_or(&bearer);
+        let challenges = match status {
+            StatusCode::UNAUTHORIZED => {
+                credentials.challenges(&["error=\"invalid_token\"".to_owned()])
+            }
+            _ => Vec::new(),
+        };
+        Head { status, challenges, retry_after: self.retry_after() }
     }
 
     fn of_invalid(&self, invalid: &'a Invalid) -> String {

@@ -4,14 +4,15 @@
 //! [`Credentials::find`] takes the token from `Authorization` or from a named header, never from a
 //! query or a body. [`ErrorResponse`] has status and headers by RFC 6750, and a body by RFC 9457
 //! for an API without a shape of its own; [`ManagementError`] answers a management call that failed.
-//! [`PeerAddress`] finds the address that a request comes
-//! from. [`RateHeaders`] show a client what is left of its rate.
+//! [`PeerAddress`] finds the address that a request comes from. [`RateHeaders`] show a client what is
+//! left of its rate.
 //!
 //! # Cost above burst
 //!
 //! The type of the problem with a request that costs more uses than the key's rate ever has at once,
 //! answered with 403. Waiting doesn't help. A smaller request does, or a key with a greater burst.
 
+mod answer;
 mod caching;
 mod challenge;
 mod credentials;

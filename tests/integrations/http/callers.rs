@@ -15,7 +15,7 @@ fn nobody_passes_where_that_is_allowed() {
     let (_, issued) = world.owner("org");
     let strict = site(&world, |layer| layer);
     let open = site(&world, KeyLayer::allow_anonymous);
-    assert_eq!(fetch(&open, "/open", &[]).body, "nobody");
+    assert_eq!(fetch(&open, "/open", &[]).body, "anonymous");
     assert_eq!(with_token(&open, "/open", issued.token.expose()).body, "org");
     // Where a route needs a caller, the rejection is the layer's own.
     for uri in ["/", "/write"] {
@@ -91,7 +91,7 @@ fn a_layer_believes_itself_alone() {
     assert_eq!(with_token(&site, "/open", issued.token.expose()).body, "org");
     let site =
         crate::http::site::routes(&world).layer(inner).layer(KeyLayer::new(world.verifier.clone()));
-    assert_eq!(with_token(&site, "/open", issued.token.expose()).body, "nobody");
+    assert_eq!(with_token(&site, "/open", issued.token.expose()).body, "anonymous");
 }
 
 #[derive(Clone)]

@@ -100,7 +100,7 @@ fn a_password_of_basic_is_a_key() {
             (401, vec!["Basic realm=\"git\""])
         );
     }
-    assert_eq!(fetch(&site, "/open", &[]).body, "nobody");
+    assert_eq!(fetch(&site, "/open", &[]).body, "anonymous");
     let twice: [(&str, &[u8]); 2] = [("authorization", b"Basic eDp0"); 2];
     assert_eq!(fetch(&site, "/open", &twice).status.as_u16(), 400);
 }

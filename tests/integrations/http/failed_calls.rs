@@ -111,7 +111,7 @@ fn statuses_and_codes() {
     assert!(codes.values().all(|count| *count == 1), "{codes:?}");
 }
 
-/// What heals by itself says when to try again; what a person must mend doesn't.
+/// An error that heals by itself says when to try again; one that a person must mend doesn't.
 #[test]
 fn retries_where_they_help() {
     let retry_after = |error: Error| ManagementError::new(&error).retry_after();

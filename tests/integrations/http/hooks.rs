@@ -1,4 +1,4 @@
-//! What the service hears of those who were let in and those who weren't.
+//! Hooks: the callers that the layer let in, and those that it rejected.
 
 use std::sync::{Arc, Mutex};
 

@@ -56,7 +56,7 @@ pub(crate) fn routes(world: &World) -> Router {
         .route(
             "/open",
             get(async |caller: Option<Authenticated>| {
-                caller.map_or_else(|| "nobody".to_owned(), |caller| caller.owner().to_string())
+                caller.map_or_else(|| "anonymous".to_owned(), |caller| caller.owner().to_string())
             }),
         )
         .route("/write", any(may_write))

@@ -110,7 +110,7 @@ pub(crate) struct Model {
     pub(crate) numeric_ids: BTreeSet<u64>,
     /// The number of keys that have lapsed.
     pub(crate) lapses: usize,
-    /// What pieces have yet to write, by owners' ids.
+    /// Sweeps that pieces have yet to write, by owners' ids.
     pub(super) sweeps: BTreeMap<OwnerId, SweepsFile>,
     /// The requests that took effect once.
     pub(super) requests: BTreeMap<(Scope, String), RequestFile>,

@@ -15,7 +15,7 @@ use super::state::Model;
 /// A sweep that pieces have yet to write.
 #[derive(Clone, Debug)]
 struct SweepFile {
-    /// In the order of the commits that bound them.
+    /// Sweeps in the order of the commits that bound them.
     number: u64,
     purges: bool,
     by: Authority,

@@ -1,4 +1,4 @@
-//! What a binding commit and its pieces read and write, counted; and openings in the middle of pieces.
+//! Counts of reads and writes of a binding commit and its pieces; and openings in the middle of pieces.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -120,7 +120,7 @@ impl World {
     }
 }
 
-/// What binds, and the answer of each key from then on.
+/// A binding call, and the answer of each key from then on.
 type Binding = (fn(&World), VerifyError);
 
 const BINDINGS: [Binding; 2] = [

@@ -1,5 +1,4 @@
-//! What a revocation of all keys and a purge are worth where a count, a list of keys or a record is
-//! damaged.
+//! Revocations of all keys, and purges, where a count, a list of keys or a record is damaged.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -70,6 +69,27 @@ impl World {
         self.admin.purge_owner(&owner("org")).unwrap();
     }
 
+    /// Revokes all keys, or purges the owner and creates it again; returns the answer of each key from
+    /// then on.
+    fn end_all(&self, purges: bool) -> Result<(), VerifyError> {
+        if purges {
+            self.purge();
+            self.create_owner();
+            return GONE;
+        }
+        self.revoke_all();
+        REVOKED
+    }
+
+    /// Repairs the database: then the pieces are written, nothing is found, and the keys answer so.
+    fn mended(&mut self, keys: &[&Issued], expected: Result<(), VerifyError>) {
+        self.store.repair().unwrap();
+        self.store.finish_sweeps().unwrap();
+        assert_eq!(self.store.check().unwrap(), []);
+        self.reopened_after(|_| {});
+        self.answers(keys, expected);
+    }
+
     /// Closes the store, does something to its file, and opens it again.
     fn reopened_after(&mut self, fault: impl FnOnce(&Connection)) {
         self.store.close().unwrap();
@@ -117,13 +137,7 @@ fn a_revocation_and_a_purge_bind_whatever_the_counts_say() {
         let keys = [world.create(), world.create()];
         let keys: Vec<&Issued> = keys.iter().collect();
         world.reopened_after(|raw| assert_eq!(raw.execute(NO_COUNTS, []).unwrap(), 1));
-        let expected = if purges { GONE } else { REVOKED };
-        if purges {
-            world.purge();
-            world.create_owner();
-        } else {
-            world.revoke_all();
-        }
+        let expected = world.end_all(purges);
         world.answers(&keys, expected);
         world.reopened_after(|_| {});
         world.answers(&keys, expected);
@@ -131,11 +145,7 @@ fn a_revocation_and_a_purge_bind_whatever_the_counts_say() {
         assert!(world.store.finish_sweeps().is_err());
         world.reopened_after(|_| {});
         world.answers(&keys, expected);
-        world.store.repair().unwrap();
-        world.store.finish_sweeps().unwrap();
-        assert_eq!(world.store.check().unwrap(), []);
-        world.reopened_after(|_| {});
-        world.answers(&keys, expected);
+        world.mended(&keys, expected);
     }
 }
 
@@ -185,21 +195,11 @@ fn a_sweep_does_not_end_while_a_key_is_missing_in_the_list() {
         });
         let keys: Vec<&Issued> = keys.iter().collect();
         world.answers(&keys, Ok(()));
-        let expected = if purges { GONE } else { REVOKED };
-        if purges {
-            world.purge();
-            world.create_owner();
-        } else {
-            world.revoke_all();
-        }
+        let expected = world.end_all(purges);
         let _ = world.store.finish_sweeps();
         world.reopened_after(|_| {});
         world.answers(&keys, expected);
-        world.store.repair().unwrap();
-        world.store.finish_sweeps().unwrap();
-        assert_eq!(world.store.check().unwrap(), []);
-        world.reopened_after(|_| {});
-        world.answers(&keys, expected);
+        world.mended(&keys, expected);
     }
 }
 
@@ -263,7 +263,7 @@ fn a_purged_owner_with_a_damaged_key_is_no_lost_owner() {
     assert_eq!(store.check().unwrap(), []);
 }
 
-/// As docs/operations.md tells.
+/// The way that docs/operations.md tells.
 #[test]
 fn all_keys_are_revoked_again_after_an_old_row_of_their_owner_was_put_back() {
     let mut world = World::new();

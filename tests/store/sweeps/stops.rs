@@ -55,7 +55,7 @@ impl BackendLayer for Stopping {
     }
 }
 
-/// What binds, the answer of each key from then on, and the same owner or another of its id, with a key.
+/// A binding call, the answer of each key from then on, and the same owner or another of its id, with a key.
 struct Binding {
     bind: fn(&AdminKeys),
     verdict: VerifyError,
