@@ -13,8 +13,10 @@ use std::{io::Write, process::ExitCode, sync::Arc};
 
 use axum::extract::{Json, State, rejection::JsonRejection};
 use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Router, http::StatusCode};
+use keyhasp::integrations::http::ManagementError;
 use keyhasp::{Access, AdminKeys, AsyncKeys, Authenticated, Catalogue, CreateKey, CreateOwner};
 use keyhasp::{Error, KeyLayer, KeyStore, OwnerId, Prefix, Store, Verifier};
 use serde::Deserialize;
@@ -108,10 +110,10 @@ async fn issue_key(
     State(store): State<Arc<dyn KeyStore>>,
     caller: Authenticated,
     body: Result<Json<NewKey>, JsonRejection>,
-) -> Result<(StatusCode, Json<Value>), (StatusCode, String)> {
+) -> Result<(StatusCode, Json<Value>), Response> {
     // axum's message quotes the body, which may contain a token.
     let Json(new) = body.map_err(|fault| {
-        (fault.status(), "the body must be JSON with owner, access and name".into())
+        (fault.status(), "the body must be JSON with owner, access and name").into_response()
     })?;
     let issue = async {
         let admin = AsyncKeys::from(AdminKeys::new(store, caller.owner().to_string())?);
@@ -126,15 +128,10 @@ async fn issue_key(
     };
     let issued = issue.await.map_err(|error| match error {
         Error::OwnerExists => {
-            (StatusCode::FORBIDDEN, "the calling key may not issue keys of its own owner".into())
+            (StatusCode::FORBIDDEN, "the calling key may not issue keys of its own owner")
+                .into_response()
         }
-        Error::Invalid(_) | Error::TooManyKeys { .. } => {
-            (StatusCode::BAD_REQUEST, error.to_string())
-        }
-        _ => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "keys can't be issued at the moment; try again later".into(),
-        ),
+        _ => ManagementError::new(&error).problem().into_response(),
     })?;
     Ok((StatusCode::CREATED, Json(json!({"key": issued.key, "token": issued.token.expose()}))))
 }

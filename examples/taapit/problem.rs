@@ -113,6 +113,11 @@ impl From<Error> for Problem {
             | Error::TooManyKeys { .. } => {
                 Self::new(StatusCode::CONFLICT, "conflict", error.to_string())
             }
+            // Not 503, which clients repeat by themselves: this may have been done.
+            Error::OutcomeUnknown(_) => {
+                let message = "It is not known whether this was done. Read before trying again.";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "outcome_unknown", message)
+            }
             // The fault is the service's, not the caller's.
             _ => Self::unavailable(),
         }

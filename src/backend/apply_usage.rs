@@ -14,7 +14,7 @@ pub fn apply_usage(
     tx: &mut dyn Transaction,
     batch: &[UsageChange],
 ) -> Result<UsageOutcome, BackendError> {
-    // Of a key or an owner that a sweep has removed, nothing is kept.
+    // No quota of a key or an owner that a sweep has removed is leased or charged.
     let mut tx = Swept::new(tx);
     let one = |change| match apply_one(&mut tx, change) {
         Err(error) if error.damage().is_some() => Ok(None),

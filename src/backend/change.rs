@@ -253,7 +253,9 @@ pub enum Rejection {
     NumericIdsExhausted,
     /// A key of this id exists.
     KeyExists(KeyId),
-    /// The owner has got or lost live keys meanwhile, or a key has created others or lost some.
+    /// The owner has got or lost live keys meanwhile, or a key has created others or lost some. Also
+    /// the rejection of a piece whose sweep has ended, and of a token that was issued in an epoch that
+    /// has ended since.
     KeysChanged,
     /// The owner would be left without a live standard key.
     LastStandardKey,

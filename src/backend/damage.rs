@@ -75,6 +75,12 @@ impl DamagedRow {
         Self { damage, digests: Vec::new(), quarantine: None }
     }
 
+    /// Returns whether an entry that lies over the record revokes the key.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.quarantine.as_ref().is_some_and(|entry| entry.revoked.is_some())
+    }
+
     /// Returns the id of the key, if it is one and the id can be read.
     #[must_use]
     pub fn key(&self) -> Option<KeyId> {

@@ -104,7 +104,7 @@ pub trait Transaction {
     fn last_event(&mut self) -> Result<u64, BackendError>;
 
     /// Shows every key, and in place of one that is damaged or under quarantine its damage. Asked
-    /// only when the store's own record changes.
+    /// when the store's own record changes.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned. Damage of one record is none.
@@ -113,8 +113,8 @@ pub trait Transaction {
         visit: &mut dyn FnMut(Result<KeyRecord, Damage>),
     ) -> Result<(), BackendError>;
 
-    /// Shows every owner, and in place of a damaged one its damage. Asked only when the store's own
-    /// record changes.
+    /// Shows every owner, and in place of a damaged one its damage. Asked when the store's own record
+    /// changes, and when damaged keys are removed.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned. Damage of one record is none.

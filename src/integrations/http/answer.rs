@@ -5,11 +5,27 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::caching::no_store;
+use super::rate_headers::seconds;
+use crate::store::Unavailable;
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 /// The type of a problem that its status describes already.
 pub(super) const NO_TYPE: &str = "about:blank";
+
+/// Seconds after which a client may try again when the store couldn't answer. Most such states are
+/// over by then.
+pub(super) const RETRY_SECONDS: u64 = 1;
+
+/// Returns the seconds after which a client may try again; `None` for damage, which a person must
+/// mend.
+pub(super) fn retry_after(unavailable: Unavailable) -> Option<u64> {
+    match unavailable {
+        Unavailable::Damaged => None,
+        Unavailable::Quota { retry_after } => Some(seconds(retry_after).max(1)),
+        _ => Some(RETRY_SECONDS),
+    }
+}
 
 /// The parts of an answer beside its body.
 pub(super) struct Head {

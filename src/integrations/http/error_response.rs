@@ -6,17 +6,14 @@ use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
-use super::answer::{Head, JSON, NO_TYPE};
+use super::answer::{Head, JSON, NO_TYPE, retry_after};
 use super::credentials::Credentials;
 use super::rate_headers::seconds;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{RateLimited, RejectReason};
-use crate::store::{Unavailable, VerifyError};
+use crate::store::VerifyError;
 
-/// Seconds after which a client may try again when the store couldn't answer. Most such states are
-/// over by then.
-pub(super) const RETRY_SECONDS: u64 = 1;
 /// The one sentence for every token that isn't accepted.
 const NOT_ACCEPTED: &str = "The API key is not accepted.";
 const COST_ABOVE_BURST: &str =
@@ -292,10 +289,7 @@ impl<'a> ErrorResponse<'a> {
             AuthError::Verify(VerifyError::Unavailable(unavailable))
                 if self.status() == StatusCode::SERVICE_UNAVAILABLE =>
             {
-                match unavailable {
-                    Unavailable::Quota { retry_after } => Some(seconds(retry_after).max(1)),
-                    _ => Some(RETRY_SECONDS),
-                }
+                retry_after(unavailable)
             }
             _ => None,
         }

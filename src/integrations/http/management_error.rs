@@ -1,15 +1,14 @@
 //! The answer to a management call that failed.
 
+use std::borrow::Cow;
+
 use http::{Response, StatusCode};
 use serde_json::Value;
 
-use super::answer::{Head, JSON, NO_TYPE};
+use super::answer::{Head, JSON, NO_TYPE, RETRY_SECONDS, retry_after};
 use super::credentials::Credentials;
-use super::error_response::RETRY_SECONDS;
-use super::rate_headers::seconds;
 use crate::backend::BackendErrorKind;
-use crate::invalid::Invalid;
-use crate::store::{Error, ForbiddenReason, Resource, StateProblem, Unavailable};
+use crate::store::{Error, ForbiddenReason, Resource, StateProblem};
 
 /// The answer to a management call that failed, for an API to put into its own shape: a status, a
 /// code that stays the same when texts change, and a sentence for the service's customer.
@@ -36,8 +35,8 @@ pub struct ManagementError<'a> {
     credentials: Option<&'a Credentials>,
 }
 
-/// Status, code and sentence. A sentence that isn't constant is computed.
-type Answer = (StatusCode, &'static str, &'static str);
+/// Status, code and sentence.
+type Answer = (StatusCode, &'static str, Cow<'static, str>);
 
 impl<'a> ManagementError<'a> {
     /// Answers this error.
@@ -53,7 +52,7 @@ impl<'a> ManagementError<'a> {
         Self { credentials: Some(credentials), ..self }
     }
 
-    /// Sets the service's own names of fields: pairs of the name in [`Invalid::field`] and the
+    /// Sets the service's own names of fields: pairs of the name in [`Invalid::field`](crate::Invalid::field) and the
     /// service's. A field that isn't among them keeps its name.
     #[must_use]
     pub fn field_names(self, names: &'a [(&'a str, &'a str)]) -> Self {
@@ -92,36 +91,15 @@ impl<'a> ManagementError<'a> {
 
     /// Returns a sentence for the customer.
     #[must_use]
-    pub fn detail(&self) -> String {
-        match self.error {
-            Error::Invalid(invalid) => self.of_invalid(invalid),
-            Error::Conflict { expected, found } => {
-                format!("The record has version {found}, not {expected}; read it and decide again.")
-            }
-            Error::NumericIdTaken(number) => format!("The id {number} was used before."),
-            Error::TooManyKeys { limit } => {
-                format!("There may be at most {limit} API keys; revoke one first.")
-            }
-            Error::Forbidden(ForbiddenReason::BeyondLifetime { latest }) => {
-                format!("The API key may expire at {latest} at the latest.")
-            }
-            Error::Forbidden(ForbiddenReason::SetByAdministrator { field }) => format!(
-                "An administrator has set {}; it may be narrowed, not widened.",
-                self.own_name(field)
-            ),
-            _ => self.answer().2.to_owned(),
-        }
+    pub fn detail(&self) -> Cow<'static, str> {
+        self.answer().2
     }
 
     /// Returns the seconds after which the client may try again; `None` where that doesn't help.
     #[must_use]
     pub fn retry_after(&self) -> Option<u64> {
         match self.error {
-            Error::Unavailable(Unavailable::Damaged) => None,
-            Error::Unavailable(Unavailable::Quota { retry_after }) => {
-                Some(seconds(*retry_after).max(1))
-            }
-            Error::Unavailable(_) => Some(RETRY_SECONDS),
+            Error::Unavailable(unavailable) => retry_after(*unavailable),
             Error::Backend(error) => {
                 let passes = [BackendErrorKind::Io, BackendErrorKind::TimedOut];
                 passes.contains(&error.kind()).then_some(RETRY_SECONDS)
@@ -164,24 +142,31 @@ impl<'a> ManagementError<'a> {
         Head { status, challenges, retry_after: self.retry_after() }
     }
 
-    fn of_invalid(&self, invalid: &'a Invalid) -> String {
-        format!("{}: {}.", self.own_name(invalid.field()), invalid.problem())
-    }
-
     fn own_name(&self, field: &'a str) -> &'a str {
         let own = self.names.iter().find(|(known, _)| *known == field);
         own.map_or(field, |(_, own)| own)
     }
 
     fn answer(&self) -> Answer {
-        let conflict = |code, detail| (StatusCode::CONFLICT, code, detail);
-        let failed = |code, detail| (StatusCode::INTERNAL_SERVER_ERROR, code, detail);
+        let conflict = |code, detail: &'static str| (StatusCode::CONFLICT, code, detail.into());
+        let failed =
+            |code, detail: &'static str| (StatusCode::INTERNAL_SERVER_ERROR, code, detail.into());
+        let unavailable =
+            |code, detail: &'static str| (StatusCode::SERVICE_UNAVAILABLE, code, detail.into());
         match self.error {
-            Error::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_input", ""),
-            Error::Forbidden(reason) => forbidden(reason),
+            Error::Invalid(invalid) => {
+                let detail = format!("{}: {}.", self.own_name(invalid.field()), invalid.problem());
+                (StatusCode::BAD_REQUEST, "invalid_input", detail.into())
+            }
+            Error::Forbidden(reason) => self.forbidden(reason),
             Error::NotFound(resource) => not_found(*resource),
             Error::State(problem) => state(*problem),
-            Error::Conflict { .. } => conflict("version_conflict", ""),
+            Error::Conflict { expected, found } => {
+                let detail = format!(
+                    "The record has version {found}, not {expected}; read it and decide again."
+                );
+                (StatusCode::CONFLICT, "version_conflict", detail.into())
+            }
             Error::DataForbid { .. } => {
                 conflict("data_forbid", "What is stored doesn't satisfy the new rules.")
             }
@@ -193,87 +178,101 @@ impl<'a> ManagementError<'a> {
                 "name_taken",
                 "Another API key of the same owner has this name; choose another.",
             ),
-            Error::NumericIdTaken(_) => conflict("numeric_id_taken", ""),
+            Error::NumericIdTaken(number) => {
+                let detail = format!("The id {number} was used before.");
+                (StatusCode::CONFLICT, "numeric_id_taken", detail.into())
+            }
             Error::NumericIdsExhausted => {
                 conflict("numeric_ids_exhausted", "There is no id left; give an unused one.")
             }
             Error::OwnerExists => conflict("owner_exists", "An owner with this id exists."),
             Error::PepperInUse { .. } => {
-                conflict("pepper_in_use", "Tokens are accepted that need this pepper.")
+                conflict("pepper_in_use", "Tokens are accepted that need this secret.")
             }
-            Error::TooManyKeys { .. } => conflict("too_many_keys", ""),
+            Error::TooManyKeys { limit } => {
+                let detail = format!("There may be at most {limit} API keys; revoke one first.");
+                (StatusCode::CONFLICT, "too_many_keys", detail.into())
+            }
             Error::IdempotencyKeyReused => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",
-                "Another request has used this idempotency key; send a new one.",
+                "Another request has used this idempotency key; send a new one.".into(),
             ),
             // Not 503: clients repeat that by themselves, and this may have been done.
             Error::OutcomeUnknown(_) => failed(
                 "outcome_unknown",
                 "It isn't known whether this was done. Read before trying again.",
             ),
-            Error::IndexFull(_) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "store_full", "The service has no room for more.")
-            }
-            Error::Backend(_) | Error::ClockBehindLog(_) | Error::Unavailable(_) => (
-                StatusCode::SERVICE_UNAVAILABLE,
+            Error::IndexFull(_) => unavailable("store_full", "The service has no room for more."),
+            Error::Backend(_)
+            | Error::ClockBehindLog(_)
+            | Error::Random(_)
+            | Error::Unavailable(_) => unavailable(
                 "unavailable",
                 "API keys can't be managed at the moment. Try again later.",
             ),
             Error::Pepper { .. }
-            | Error::Random(_)
             | Error::RecoveryKey { .. }
             | Error::RulesDiffer(_)
             | Error::Seal(_) => failed("internal", "The service is set up wrongly."),
         }
     }
-}
 
-fn forbidden(reason: &ForbiddenReason) -> Answer {
-    let of = |code, detail| (StatusCode::FORBIDDEN, code, detail);
-    let gone = |code, detail| (StatusCode::UNAUTHORIZED, code, detail);
-    match reason {
-        ForbiddenReason::ActingKeyNotYet => {
-            gone("acting_key_not_yet", "The API key that this is done with isn't accepted yet.")
+    fn forbidden(&self, reason: &ForbiddenReason) -> Answer {
+        let of = |code, detail: &'static str| (StatusCode::FORBIDDEN, code, detail.into());
+        let gone = |code, detail: &'static str| (StatusCode::UNAUTHORIZED, code, detail.into());
+        match reason {
+            ForbiddenReason::ActingKeyNotYet => {
+                gone("acting_key_not_yet", "The API key that this is done with isn't accepted yet.")
+            }
+            ForbiddenReason::ActingKeyRejected(_) => gone(
+                "acting_key_rejected",
+                "The API key that this is done with is no longer accepted.",
+            ),
+            ForbiddenReason::AdministratorOnly => {
+                of("administrator_only", "Only an administrator may do this.")
+            }
+            ForbiddenReason::BeyondActingKey => of(
+                "beyond_acting_key",
+                "The API key would be allowed more than the one that this is done with, or than its \
+                 owner; ask for less.",
+            ),
+            ForbiddenReason::BeyondLifetime { latest } => {
+                let detail = format!("The API key may expire at {latest} at the latest.");
+                (StatusCode::FORBIDDEN, "beyond_lifetime", detail.into())
+            }
+            ForbiddenReason::NotADelegate => {
+                of("not_by_api_key", "This can't be done with an API key.")
+            }
+            ForbiddenReason::OtherPrefix => of(
+                "other_prefix",
+                "The API key would begin with another prefix than the one that this is done with.",
+            ),
+            ForbiddenReason::OutlastsActingKey => of(
+                "outlasts_acting_key",
+                "The API key would expire later than the one that this is done with.",
+            ),
+            ForbiddenReason::PreviousToken => of(
+                "previous_token",
+                "The token that this is done with was rotated; use the current one.",
+            ),
+            ForbiddenReason::ProtectedSetting => of(
+                "protected_setting",
+                "An administrator has set one of these settings; it can't be changed.",
+            ),
+            ForbiddenReason::SetByAdministrator { field } => {
+                let field = self.own_name(field);
+                let detail =
+                    format!("An administrator has set {field}; it may be narrowed, not widened.");
+                (StatusCode::FORBIDDEN, "set_by_administrator", detail.into())
+            }
+            ForbiddenReason::TrialKey => of("trial_key", "A trial API key can't manage API keys."),
         }
-        ForbiddenReason::ActingKeyRejected(_) => {
-            gone("acting_key_rejected", "The API key that this is done with is no longer accepted.")
-        }
-        ForbiddenReason::AdministratorOnly => {
-            of("administrator_only", "Only an administrator may do this.")
-        }
-        ForbiddenReason::BeyondActingKey => of(
-            "beyond_acting_key",
-            "The API key would be allowed more than the one that this is done with, or than its \
-             owner; ask for less.",
-        ),
-        ForbiddenReason::BeyondLifetime { .. } => of("beyond_lifetime", ""),
-        ForbiddenReason::NotADelegate => {
-            of("not_by_api_key", "This can't be done with an API key.")
-        }
-        ForbiddenReason::OtherPrefix => of(
-            "other_prefix",
-            "The API key would begin with another prefix than the one that this is done with.",
-        ),
-        ForbiddenReason::OutlastsActingKey => of(
-            "outlasts_acting_key",
-            "The API key would expire later than the one that this is done with.",
-        ),
-        ForbiddenReason::PreviousToken => of(
-            "previous_token",
-            "The token that this is done with was rotated; use the current one.",
-        ),
-        ForbiddenReason::ProtectedSetting => of(
-            "protected_setting",
-            "An administrator has set one of these settings; it can't be changed.",
-        ),
-        ForbiddenReason::SetByAdministrator { .. } => of("set_by_administrator", ""),
-        ForbiddenReason::TrialKey => of("trial_key", "A trial API key can't manage API keys."),
     }
 }
 
 fn not_found(resource: Resource) -> Answer {
-    let of = |code, detail| (StatusCode::NOT_FOUND, code, detail);
+    let of = |code, detail: &'static str| (StatusCode::NOT_FOUND, code, detail.into());
     match resource {
         Resource::Key => of("key_not_found", "There is no such API key."),
         Resource::Owner => of("owner_not_found", "There is no such owner."),
@@ -287,7 +286,7 @@ fn not_found(resource: Resource) -> Answer {
 }
 
 fn state(problem: StateProblem) -> Answer {
-    let of = |code, detail| (StatusCode::CONFLICT, code, detail);
+    let of = |code, detail: &'static str| (StatusCode::CONFLICT, code, detail.into());
     match problem {
         StateProblem::Blocked => of("key_blocked", "The API key is blocked."),
         StateProblem::Expired => of("key_expired", "The API key has expired."),

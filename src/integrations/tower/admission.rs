@@ -11,6 +11,7 @@ use super::authenticated::{Anonymous, Authenticated};
 use super::rejected::Rejected;
 use super::rejection::Rejection;
 use super::settings::Settings;
+use super::span;
 use crate::integrations::http::{AuthError, Presented};
 use crate::key::RateStatus;
 use crate::store::{LeaseWait, VerifyError, VerifyRequest};
@@ -60,9 +61,8 @@ pub(super) fn admit<B>(
             let task = Task::of(settings, &parts, &token)?;
             if let Some(verified) = task.nothing_left(&parts) {
                 drop(token);
-                settings.check_catalogue(verified.permissions(), &parts)?;
-                let caller = Authenticated::by_key(verified, task.address, Arc::clone(settings));
-                parts.extensions.insert(caller);
+                // The outer layer shows what is left of the rate.
+                task.pass(settings, &mut parts, verified)?;
                 return Ok(Admission::Admitted((Request::from_parts(parts, body), None)));
             }
             let mut wait = None;
@@ -227,6 +227,7 @@ fn admit_without_token(
 ) -> Result<(), Rejection> {
     if let Some(mut session) = settings.session.as_ref().and_then(|hook| hook(parts)) {
         settings.check_catalogue(session.permissions(), parts)?;
+        span::record(None, Some(session.owner()));
         parts.extensions.extend(session.take_extensions());
         parts.extensions.insert(Authenticated::by_session(session, Arc::clone(settings)));
         return Ok(());

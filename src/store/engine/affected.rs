@@ -13,8 +13,9 @@ pub(in crate::store) struct AffectedRecords {
     /// Every record: an event doesn't tell which one it is about.
     pub(in crate::store) all: bool,
     pub(in crate::store) owners: BTreeSet<OwnerId>,
-    /// Owners that were purged, of whose keys no event may tell. Another one may have the id.
-    pub(in crate::store) purged: BTreeSet<OwnerId>,
+    /// Owners that may be others than those that the index knows by their ids: purged and perhaps
+    /// created again, which no event of their keys need tell.
+    pub(in crate::store) replaced: BTreeSet<OwnerId>,
     /// Owners that were created, whose keys have events of their own.
     pub(in crate::store) created: BTreeSet<OwnerId>,
     /// Each key with its owner.
@@ -67,7 +68,7 @@ impl AffectedRecords {
         self.metadata |= other.metadata;
         self.all |= other.all;
         self.owners.extend(other.owners);
-        self.purged.extend(other.purged);
+        self.replaced.extend(other.replaced);
         self.created.extend(other.created);
         self.keys.extend(other.keys);
         self.owners_of_lapses.extend(other.owners_of_lapses);
@@ -81,7 +82,7 @@ impl AffectedRecords {
             (None, Some(owner)) => {
                 self.owners.insert(owner);
                 match event.kind {
-                    EventKind::OwnerPurged => _ = self.purged.insert(owner),
+                    EventKind::OwnerPurged => _ = self.replaced.insert(owner),
                     EventKind::OwnerCreated => _ = self.created.insert(owner),
                     _ => {}
                 }

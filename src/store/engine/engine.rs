@@ -223,13 +223,13 @@ impl Engine {
             } else {
                 // Another process may have committed since, so the backend's records count.
                 let mut affected = AffectedRecords::of_change(change);
-                affected.purged.extend(created_owners(change));
+                affected.replaced.extend(created_owners(change));
                 affected.merge(AffectedRecords::lapsed(applied));
                 // What other processes did to the keys before: the commit names none of them. If that is
                 // too much, the owner may be another one of this id than the index knows.
                 let revoked: Vec<OwnerId> = revoked_owners(change).collect();
                 if !revoked.is_empty() && !self.records.catch_up_some(&mut applied_log) {
-                    affected.purged.extend(revoked);
+                    affected.replaced.extend(revoked);
                 }
                 self.records.reload(&affected, Made::Elsewhere)
             };

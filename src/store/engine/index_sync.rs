@@ -211,9 +211,9 @@ impl Records {
         self.reload_owner_as(owner, false)
     }
 
-    /// Reads an owner and its keys. With `was_purged`, an earlier owner of the id may have keys in the
+    /// Reads an owner and its keys. With `may_be_replaced`, an earlier owner of the id may have keys in the
     /// index: the owner gets another number, and those keys are removed.
-    fn reload_owner_as(&self, owner: &OwnerId, was_purged: bool) -> Result<bool, Error> {
+    fn reload_owner_as(&self, owner: &OwnerId, may_be_replaced: bool) -> Result<bool, Error> {
         let mut records = Vec::new();
         self.backend.scan_owner(owner, &mut |scanned| {
             self.note_scanned(&scanned);
@@ -236,7 +236,7 @@ impl Records {
         }
         // Dropped, and its keys with it, once the others were put: a key of the new owner that was
         // under the number of the purged one is there throughout.
-        let _purged = was_purged.then(|| self.index.detach_owner(owner));
+        let _replaced = may_be_replaced.then(|| self.index.detach_owner(owner));
         // If putting them fails midway, they are read again.
         self.index.begin_unread(owner);
         let mut unsettled = UnsettledOwner { records: self, owner, is_settled: false };
@@ -262,7 +262,7 @@ impl Records {
         affected: &AffectedRecords,
         made: Made,
     ) -> Result<bool, Error> {
-        let was_purged = affected.purged.contains(owner);
+        let may_be_replaced = affected.replaced.contains(owner);
         let is_known = self.index.owner_named(owner).is_some();
         // The scan would look at each key of the owner before that is yet to go, and the keys of this
         // one have events of their own.
@@ -270,15 +270,15 @@ impl Records {
             !is_known && record.sweeps.is_some() && affected.created.contains(owner)
         };
         match self.stored.owner(owner) {
-            Ok(None) if was_purged => {}
+            Ok(None) if may_be_replaced => {}
             // As above.
             Ok(Some(record)) if record.is_purged() => {}
-            Ok(Some(record)) if is_known && !was_purged || is_new(&record) => {
+            Ok(Some(record)) if is_known && !may_be_replaced || is_new(&record) => {
                 self.damages.forget_owner(DamagedRecord::Owner(*owner));
                 return self.put_owner(&(&record).into(), made).map(|()| true);
             }
             Err(error) if error.damage().is_none() => return Err(error.into()),
-            _ => return self.reload_owner_as(owner, was_purged),
+            _ => return self.reload_owner_as(owner, may_be_replaced),
         }
         self.damages.forget_owner(DamagedRecord::Owner(*owner));
         Ok(false)

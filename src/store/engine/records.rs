@@ -222,17 +222,19 @@ impl Records {
         &self,
         id: &OwnerId,
     ) -> Result<Option<TokensValidFrom>, BackendError> {
-        match self.stored.owner(id) {
-            Err(error) if error.damage().is_some() => Ok(None),
-            owner => Ok(owner?.filter(OwnerRecord::is_purged).and_then(|o| o.tokens_valid_from)),
-        }
+        Ok(self.tombstone(id)?.and_then(|owner| owner.tokens_valid_from))
     }
 
     /// Returns whether an owner was purged, and its keys aren't gone yet.
     pub(super) fn is_purged(&self, id: &OwnerId) -> Result<bool, BackendError> {
+        Ok(self.tombstone(id)?.is_some())
+    }
+
+    /// Returns what is left of a purged owner; `None` also where a record is damaged.
+    fn tombstone(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
         match self.stored.owner(id) {
-            Err(error) if error.damage().is_some() => Ok(false),
-            owner => Ok(owner?.is_some_and(|owner| owner.is_purged())),
+            Err(error) if error.damage().is_some() => Ok(None),
+            owner => Ok(owner?.filter(OwnerRecord::is_purged)),
         }
     }
 

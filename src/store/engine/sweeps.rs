@@ -184,8 +184,7 @@ impl Engine {
                 page.keys.retain(|key| key.owner == *id);
                 // Whose they are isn't known, but an entry that revokes one does for each owner.
                 let is_open = |row: &DamagedRow| {
-                    row.quarantine.as_ref().is_none_or(|entry| entry.revoked.is_none())
-                        && row.key().is_none_or(|id| sweeps.of_damaged(id).is_some())
+                    !row.is_revoked() && row.key().is_none_or(|id| sweeps.of_damaged(id).is_some())
                 };
                 unknown = unknown.or(page.damaged.drain(..).find(is_open));
             }
@@ -280,9 +279,9 @@ impl Engine {
         owner: &OwnerRecord,
         sweeps: &Sweeps,
     ) -> Result<Vec<Change>, Error> {
-        let mut pieces: BTreeMap<u32, Change> = BTreeMap::new();
+        let mut pieces: BTreeMap<u64, Change> = BTreeMap::new();
         let mut add = |sweep: &Sweep, write, event| {
-            let piece = pieces.entry(sweep.epoch).or_insert_with(|| new_piece(sweep, owner));
+            let piece = pieces.entry(sweep.binding).or_insert_with(|| new_piece(sweep, owner));
             *piece = std::mem::take(piece).and(write, event);
         };
         for key in page.keys {

@@ -190,10 +190,7 @@ pub(super) fn page_of_keys(
     };
     let next = page.next.map(|position| Cursor { position, limit }.write(&hash));
     // Revoked by its entry, a key is shown where revoked ones are asked for.
-    let is_shown = |row: &DamagedRow| {
-        let is_revoked = row.quarantine.as_ref().is_some_and(|entry| entry.revoked.is_some());
-        !is_revoked || query.states.contains(State::Revoked)
-    };
+    let is_shown = |row: &DamagedRow| !row.is_revoked() || query.states.contains(State::Revoked);
     let damaged = page.damaged.into_iter().filter(is_shown);
     let damaged = damaged.map(|row| DamagedEntry::new(row, caller.viewer())).collect();
     Ok(PageOfKeys { records: page.keys, damaged, next })

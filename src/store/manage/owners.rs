@@ -10,7 +10,7 @@ use super::new_key::issuance_preconditions;
 use super::retry::{Decision, attempt, check_version};
 use super::setting_rules;
 use crate::authority::Authority;
-use crate::backend::{Change, DamagedRow, KeyFilter, KeyPageQuery, Precondition, StateSet, Write};
+use crate::backend::{Change, KeyFilter, KeyPageQuery, Precondition, StateSet, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{OwnerId, Version};
@@ -267,10 +267,7 @@ impl Manager {
         let mut query = KeyPageQuery { filter, before: None, after: None, limit, examine };
         loop {
             let page = self.engine.records.backend.page_keys(&query)?;
-            let is_open = |row: &DamagedRow| {
-                row.quarantine.as_ref().is_none_or(|entry| entry.revoked.is_none())
-            };
-            if !page.keys.is_empty() || page.damaged.iter().any(is_open) {
+            if !page.keys.is_empty() || page.damaged.iter().any(|row| !row.is_revoked()) {
                 return Ok(true);
             }
             match page.next {

@@ -56,7 +56,7 @@ pub struct LastEvent {
 pub struct ThreadHealth {
     /// The name of the thread, as the operating system has it: `keyhasp-recover`,
     /// `keyhasp-watch`, `keyhasp-refresh`, `keyhasp-usage`, `keyhasp-alerts`, `keyhasp-waits`,
-    /// `keyhasp-leases`, `keyhasp-sweeps` or `keyhasp-health`.
+    /// `keyhasp-leases`, `keyhasp-slots`, `keyhasp-sweeps` or `keyhasp-health`.
     pub name: &'static str,
     /// The results of its work.
     #[serde(flatten)]

@@ -51,6 +51,9 @@ impl Collector {
         request: &VerifyRequest<'_>,
         now: Timestamp,
     ) {
+        if request.is_noted {
+            return;
+        }
         if let Some(dedup) = &self.dedup {
             let resolution = self.settings.resolution.as_millis();
             // A resolution is at most a day.
@@ -62,7 +65,7 @@ impl Collector {
         }
         let address = request.address.filter(|_| self.settings.addresses.is_some());
         let address = address.map(|address| address.to_canonical());
-        self.put(Entry { key, at: now, rejected: None, address, count: request.noted });
+        self.put(Entry { key, at: now, rejected: None, address, count: 1 });
     }
 
     /// Notes that a key's token was rejected though its secret was right.

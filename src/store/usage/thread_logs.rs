@@ -103,9 +103,9 @@ impl Logs {
         let mut log = self.lock_log();
         if let Some(last) = log.last_mut()
             && (last.key, last.rejected, last.address) == (entry.key, entry.rejected, entry.address)
-            && let Some(count) = last.count.checked_add(entry.count)
+            && last.count < u32::MAX
         {
-            last.count = count;
+            last.count += 1;
             last.at = last.at.max(entry.at);
             return Put::Noted;
         }

@@ -76,7 +76,11 @@ fn from_the_first_token_to_a_customers() {
     }
     let operator = AdminKeys::new(store.clone(), "operator").unwrap();
     operator.update_owner(&owner("linden"), UpdateOwner::new().max_keys(1)).unwrap();
-    assert_eq!(issue(&site, &admin, &wish).status, StatusCode::BAD_REQUEST);
+    let full = issue(&site, &admin, &wish);
+    assert_eq!(
+        (full.status, &full.json()["code"]),
+        (StatusCode::CONFLICT, &json!("too_many_keys"))
+    );
     store.close().unwrap();
     assert_eq!(with_token(&site, "/v1/ping", &token).status, StatusCode::SERVICE_UNAVAILABLE);
 

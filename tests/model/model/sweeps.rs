@@ -15,8 +15,6 @@ use super::state::Model;
 /// A sweep that pieces have yet to write.
 #[derive(Clone, Debug)]
 struct SweepFile {
-    /// Sweeps in the order of the commits that bound them.
-    number: u64,
     purges: bool,
     by: Authority,
     at: keyhasp::Timestamp,
@@ -68,7 +66,7 @@ impl Model {
             sweeps.covered.entry(id).or_insert_with(covered).sweeps.push(number);
         }
         let (by, binding) = (caller.by.clone(), number);
-        sweeps.pending.push(SweepFile { number, purges, by, at, incarnation, binding });
+        sweeps.pending.push(SweepFile { purges, by, at, incarnation, binding });
     }
 
     /// Writes so many pieces; returns how many records of keys. Each piece is of one sweep.
@@ -78,7 +76,7 @@ impl Model {
             let sweeps = self.sweeps[&owner].clone();
             for sweep in &sweeps.pending {
                 let of_it =
-                    |(_, file): &(&KeyId, &CoveredFile)| file.sweeps.contains(&sweep.number);
+                    |(_, file): &(&KeyId, &CoveredFile)| file.sweeps.contains(&sweep.binding);
                 let keys: Vec<KeyId> =
                     sweeps.covered.iter().rev().filter(of_it).map(|(id, _)| *id).collect();
                 if keys.is_empty() {
@@ -100,7 +98,7 @@ impl Model {
                 let by = Authority::new(Role::Administrator, Actor::new("keyhasp").unwrap());
                 let event = (EventKind::OwnerSweepEnded, None, version, Fields::NONE);
                 self.note_piece(sweep, owner, event, &by, self.now);
-                self.sweeps.get_mut(&owner).unwrap().pending.retain(|s| s.number != sweep.number);
+                self.sweeps.get_mut(&owner).unwrap().pending.retain(|s| s.binding != sweep.binding);
             }
             self.sweeps.remove(&owner);
             if left == 0 {
@@ -126,7 +124,7 @@ impl Model {
         let sweeps = self.sweeps.get_mut(&owner).unwrap();
         let file = sweeps.covered.get_mut(&id).unwrap();
         let number = file.sweeps.remove(0);
-        let sweep = sweeps.pending.iter().find(|sweep| sweep.number == number).unwrap().clone();
+        let sweep = sweeps.pending.iter().find(|sweep| sweep.binding == number).unwrap().clone();
         let event = if sweep.purges {
             (EventKind::KeyPurged, Some(id), file.version, Fields::NONE)
         } else {

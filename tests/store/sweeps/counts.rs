@@ -202,7 +202,8 @@ fn a_key_that_the_list_of_its_owner_lacks_is_swept_too() {
             let world = World::on(Arc::new(backend), 4);
             faults.lock().unwrap().hidden = Some(world.keys[1].key.id);
             bind(&world);
-            let _ = world.store.finish_sweeps();
+            // By the list three, and by the records of all keys the one that it lacks.
+            assert_eq!(world.store.finish_sweeps().unwrap(), 4);
             world.all_are(verdict);
             let World { store, admin, keys, .. } = world;
             drop((store, admin));

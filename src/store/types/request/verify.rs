@@ -13,9 +13,8 @@ pub struct VerifyRequest<'a> {
     pub(in crate::store) token: &'a [u8],
     pub(in crate::store) address: Option<IpAddr>,
     pub(in crate::store) cost: u32,
-    /// The number of uses that the usage figures note. It is 0 for a further charge on a use that
-    /// was noted before.
-    pub(in crate::store) noted: u32,
+    /// The usage figures have noted this use before: it is a further charge.
+    pub(in crate::store) is_noted: bool,
     /// The cell for the quotas from which uses were taken. Part of the request, so that other
     /// verifications carry nothing along.
     pub(in crate::store) quotas: Option<&'a OnceLock<ReservedQuotas>>,
@@ -25,7 +24,7 @@ impl<'a> VerifyRequest<'a> {
     /// Requests one use of a presented token, from an unknown address.
     #[inline]
     pub fn new(token: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
-        Self { token: token.as_ref(), address: None, cost: 1, noted: 1, quotas: None }
+        Self { token: token.as_ref(), address: None, cost: 1, is_noted: false, quotas: None }
     }
 
     /// Returns the token.
@@ -53,7 +52,7 @@ impl<'a> VerifyRequest<'a> {
     /// Charges the cost to a use that was verified before, and that the usage figures have noted.
     #[cfg(feature = "tower")]
     pub(crate) fn of_a_counted_use(self) -> Self {
-        Self { noted: 0, ..self }
+        Self { is_noted: true, ..self }
     }
 }
 
