@@ -255,12 +255,19 @@ impl Engine {
     /// Waits until the slots of an owner's keys are as its record says. If they can't be now, the
     /// store can't answer for the owner until they are.
     pub(super) fn settle_owner(&self, owner: &OwnerId) -> Result<(), Error> {
-        if self.records.index.unread(owner).is_none() {
+        let is_read = || self.records.index.unread(owner).is_none();
+        if is_read() {
             return Ok(());
         }
         let mut unsettled = UnsettledOwner { records: &self.records, owner, is_settled: false };
-        let read = self.read_keys_again(owner);
+        let mut read = self.read_keys_again(owner);
+        // Whoever reloads the owner whole holds the log, and may have put all its keys meanwhile.
+        let _applied_log = self.records.lock_applied_log();
+        if is_read() {
+            read = Ok(());
+        }
         unsettled.is_settled = read.is_ok();
+        drop(unsettled);
         read
     }
 
