@@ -1,15 +1,25 @@
 // Marks what a feature brings, where the documentation is built by nightly.
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// Before the README, so that its links lead to the pages here and not to files.
+#![doc = include_str!("guide_links.md")]
 // One example of the README needs axum. Without that feature the examples are shown, but not run.
 #![cfg_attr(any(not(doctest), feature = "axum"), doc = include_str!("../README.md"))]
 //!
 //! # Where things are
 //!
-//! The crate's root names the types that a service needs. [`Store::builder`] opens a store on a
-//! backend of [`backend`]. [`AdminKeys`], [`OwnerKeys`], [`DelegatedKeys`] and [`Verifier`] are the
-//! handles on it. [`CreateKey`], [`Rotate`], [`ListKeys`] and the like are requests; [`Key`],
-//! [`Issued`], [`Page`] and [`VerifiedKey`] are answers. Every other type lies in the module of its
-//! concept.
+//! The crate's root names the types that a service needs. Every other type lies in the module of its concept.
+//!
+//! | for | types |
+//! | --- | --- |
+//! | opening a store | [`Store`], [`StoreBuilder`], [`Catalogue`], [`Prefix`], [`Peppers`], [`StoreRules`], [`UsageSettings`], [`AlertSettings`]; the backends of [`backend`] |
+//! | the handles on it | [`AdminKeys`], [`OwnerKeys`], [`DelegatedKeys`], [`Verifier`]; they take any [`KeyStore`] |
+//! | verification | [`VerifyRequest`], [`Token`], [`VerifiedKey`], [`VerifyError`], [`RejectReason`] |
+//! | changing keys | [`CreateKey`], [`UpdateKey`], [`Rotate`], [`SetLimits`], [`IdempotencyKey`]; they return [`Issued`] and [`ChangedKey`] |
+//! | changing owners and the store | [`CreateOwner`], [`UpdateOwner`], [`ChangeRules`], [`IfInUse`], [`NumericIdChoice`] |
+//! | reading | [`ListKeys`], [`ListOwners`], [`ListEvents`]; they return a [`Page`] of [`Key`], [`Owner`] or [`Event`]; [`FeedItem`] |
+//! | what a key may do, and until when | [`Access`], [`Permission`], [`Kind`], [`Lifetime`], [`Expiry`], [`State`], [`Rate`], [`Quota`], [`Refill`], [`Period`], [`Network`] |
+//! | ids, numbers and times | [`OwnerId`], [`KeyId`], [`NumericId`], [`Generation`], [`Version`], [`Incarnation`], [`Actor`], [`Timestamp`], [`Clock`], [`SystemClock`], [`ManualClock`] |
+//! | errors | [`Error`] of management calls, [`ForbiddenReason`], [`Invalid`] of an input |
 //!
 //! Each module imports only from rows below its own, and a test checks that. `backend` also never
 //! sees [`token`], [`verified_key`] or [`secret`]: code that stores records never holds plaintext.
@@ -35,13 +45,15 @@
 //!       |
 //!  1  serial                      values as texts and numbers
 //!       |
-//!  0  invalid                     what is wrong with an input
+//!  0  invalid, guide              what is wrong with an input; the pages of `docs/`, in the documentation
 //! ```
 
 pub mod authority;
 pub mod backend;
 pub mod clock;
 pub mod event;
+#[cfg(any(doc, doctest, test))]
+pub mod guide;
 pub mod id;
 pub mod integrations;
 pub mod invalid;
@@ -57,20 +69,30 @@ mod text;
 pub mod token;
 pub mod verified_key;
 
+#[doc(inline)]
 pub use authority::Actor;
+#[doc(inline)]
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+#[doc(inline)]
 pub use event::{Event, EventKind};
+#[doc(inline)]
 pub use id::{Generation, Incarnation, KeyId, NumericId, OwnerId, Version};
 #[cfg(feature = "tokio")]
+#[doc(inline)]
 pub use integrations::tokio::AsyncKeys;
 #[cfg(feature = "tower")]
+#[doc(inline)]
 pub use integrations::tower::{Authenticated, KeyLayer, Rejection, Session};
+#[doc(inline)]
 pub use invalid::Invalid;
+#[doc(inline)]
 pub use key::{
     Expiry, IdempotencyKey, Kind, Lifetime, Network, Period, Prefix, Quota, Rate, Refill,
     RejectReason, State, StoreRules,
 };
+#[doc(inline)]
 pub use permission::{Access, Catalogue, Permission};
+#[doc(inline)]
 pub use store::{
     AdminKeys, AlertSettings, ChangeRules, ChangedKey, CreateKey, CreateOwner, DelegatedKeys,
     Error, FeedItem, ForbiddenReason, IfInUse, Issued, Key, KeyStore, ListEvents, ListKeys,
@@ -78,6 +100,9 @@ pub use store::{
     UpdateKey, UpdateOwner, UsageSettings, Verifier, VerifyError, VerifyRequest,
 };
 #[cfg(feature = "recoverable")]
+#[doc(inline)]
 pub use token::RecoveryKeys;
+#[doc(inline)]
 pub use token::{Peppers, Token};
+#[doc(inline)]
 pub use verified_key::VerifiedKey;

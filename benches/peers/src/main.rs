@@ -1,6 +1,9 @@
 //! Verification by keyhasp and by others, each doing the same job in turns within one run: take the
 //! token apart, find the key among so many, check the secret and the expiry, say whose it is.
+//!
+//! It prints the figures and a table. `-- --svg FILE` writes a picture of the table too.
 
+mod chart;
 mod contender;
 mod drawn;
 mod job;
@@ -20,7 +23,9 @@ use measure::figure;
 /// Number of keys of each contender, and the suffix of the figures' names.
 const SIZES: [(usize, &str); 2] = [(1_000, "1k"), (1_000_000, "1m")];
 
-fn main() {
+fn main() -> std::io::Result<()> {
+    let mut arguments = std::env::args().skip(1).skip_while(|argument| argument != "--svg");
+    let picture = arguments.nth(1);
     let columns = SIZES.map(|(keys, suffix)| {
         let mut jobs = contender::all(keys);
         let taken = turns::take(&mut jobs);
@@ -30,5 +35,7 @@ fn main() {
         }
         taken
     });
-    table::print(SIZES.map(|(keys, _)| keys), &columns);
+    let keys = SIZES.map(|(keys, _)| keys);
+    table::print(keys, &columns);
+    picture.map_or(Ok(()), |path| chart::write(path.as_ref(), keys, &columns))
 }

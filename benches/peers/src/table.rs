@@ -4,7 +4,7 @@ use crate::lock::version;
 use crate::turns::Taken;
 
 /// Who verifies, with the version; what is kept of the secret; what it was given.
-fn rows() -> [[String; 3]; 7] {
+pub fn rows() -> [[String; 3]; 7] {
     let engine = format!("rusqlite {} (SQLite {})", version("rusqlite"), rusqlite::version());
     let blake3 = "keyed BLAKE3";
     let crate_ = |name: &str| format!("{name} {}", version(name));
@@ -44,12 +44,12 @@ pub fn print<const N: usize>(keys: [usize; N], columns: &[Vec<Taken>; N]) {
 }
 
 /// Two digits and more, one after the point for what is small.
-fn rounded(value: f64) -> String {
+pub fn rounded(value: f64) -> String {
     if value < 100.0 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
 
 /// The processor and how many threads of it this process has, as far as the system tells.
-fn machine() -> String {
+pub fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("an unknown processor", |(_, model)| model);

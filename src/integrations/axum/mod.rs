@@ -8,6 +8,7 @@
 //! [`Rejection`](super::tower::Rejection) is a response, so a handler may return
 //! `Result<_, Rejection>` and use `?`.
 //!
-#![doc = include_str!("../../../docs/http.md")]
+//! [The page about HTTP](crate::guide::http) has the status and headers of each answer, the layer's
+//! settings, the order of layers, addresses behind proxies, and rates.
 
 mod extract;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
 use super::answer::{Head, JSON, NO_TYPE, retry_after};
@@ -16,6 +16,9 @@ use crate::store::VerifyError;
 
 /// The one sentence for every token that isn't accepted.
 const NOT_ACCEPTED: &str = "The API key is not accepted.";
+const GRPC: &str = "application/grpc";
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const COST_ABOVE_BURST: &str =
     "https://docs.rs/keyhasp/latest/keyhasp/integrations/http/index.html#cost-above-burst";
 
@@ -326,6 +329,37 @@ impl<'a> ErrorResponse<'a> {
     pub fn problem(&self) -> Response<String> {
         let members = [("error", self.error()), ("scope", self.scope())];
         self.head().problem(self.problem_type(), self.detail(), members)
+    }
+
+    /// Makes the answer of a gRPC service: status 200 without a message, and `grpc-status` with
+    /// `grpc-message` in the headers, from which every client makes its own error. The headers
+    /// `www-authenticate` and `retry-after` come as metadata.
+    ///
+    /// | status | `grpc-status` |
+    /// | --- | --- |
+    /// | 400 | 3, `INVALID_ARGUMENT` |
+    /// | 401 | 16, `UNAUTHENTICATED` |
+    /// | 403 | 7, `PERMISSION_DENIED` |
+    /// | 429 | 8, `RESOURCE_EXHAUSTED` |
+    /// | 500 | 13, `INTERNAL` |
+    /// | 503 | 14, `UNAVAILABLE` |
+    #[must_use]
+    pub fn grpc(&self) -> Response<String> {
+        let code = match self.status() {
+            StatusCode::BAD_REQUEST => 3,
+            StatusCode::UNAUTHORIZED => 16,
+            StatusCode::FORBIDDEN => 7,
+            StatusCode::TOO_MANY_REQUESTS => 8,
+            StatusCode::SERVICE_UNAVAILABLE => 14,
+            _ => 13_u16,
+        };
+        let mut answer = self.respond(GRPC, "");
+        *answer.status_mut() = StatusCode::OK;
+        let headers = answer.headers_mut();
+        headers.insert(GRPC_STATUS, code.into());
+        // Each sentence is printable ASCII without a percent sign, which gRPC would have encoded.
+        headers.insert(GRPC_MESSAGE, HeaderValue::from_static(self.detail()));
+        answer
     }
 
     fn head(&self) -> Head {

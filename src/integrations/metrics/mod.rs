@@ -1,4 +1,7 @@
-#![doc = include_str!("../../../docs/metrics.md")]
+//! Counters, histograms and gauges of a store and its backend, through the facade crate `metrics`.
+//!
+//! [The page about metrics](crate::guide::metrics) lists them with their names, units and labels, and
+//! shows how to install them.
 
 mod backend;
 #[cfg(feature = "tower")]

@@ -2,9 +2,9 @@
 
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use keyhasp::VerifyError;
-use keyhasp::integrations::http::{AuthError, ErrorResponse};
-use keyhasp::{Access, CreateKey, CreateOwner, KeyLayer};
+use keyhasp::integrations::http::{AuthError, Credentials, ErrorResponse};
+use keyhasp::store::Unavailable;
+use keyhasp::{Access, CreateKey, CreateOwner, KeyLayer, RejectReason, VerifyError};
 use serde_json::json;
 
 use crate::common::World;
@@ -77,4 +77,33 @@ fn a_shape_gets_the_error() {
     let answer = with_token(&site, "/", issued.token.expose());
     assert_eq!((answer.status, &*answer.body), (StatusCode::IM_A_TEAPOT, "rejected"));
     assert_eq!(with_token(&site, "/", "letmein").body, "unknown");
+}
+
+/// A gRPC client looks into no body, and takes another status than 200 for the transport's failure.
+#[test]
+fn a_grpc_service_answers_in_headers() {
+    let credentials = Credentials::bearer();
+    let rejected = |reason| AuthError::Verify(VerifyError::Rejected(reason));
+    let unavailable = VerifyError::Unavailable(Unavailable::Recovering);
+    for (error, code, retry_after) in [
+        (AuthError::Multiple, "3", None),
+        (AuthError::Permission("links:write"), "7", None),
+        (rejected(RejectReason::QuotaExhausted { refilled_at: None }), "8", None),
+        (AuthError::NoLayer, "13", None),
+        (AuthError::Verify(unavailable), "14", Some("1")),
+        (AuthError::Missing, "16", None),
+        (AuthError::Verify(VerifyError::Unrecognized), "16", None),
+        (rejected(RejectReason::Blocked), "16", None),
+    ] {
+        let response = ErrorResponse::new(error, &credentials);
+        let answer = response.grpc();
+        let headers = answer.headers();
+        assert_eq!((answer.status(), &**answer.body()), (StatusCode::OK, ""), "{error:?}");
+        assert_eq!(headers[CONTENT_TYPE], "application/grpc");
+        assert_eq!(headers["grpc-status"], code, "{error:?}");
+        assert_eq!(headers["grpc-message"], response.detail());
+        assert!(!response.detail().contains('%'), "gRPC would take that for an encoding");
+        let told = headers.get(RETRY_AFTER).map(|value| value.to_str().unwrap());
+        assert_eq!(told, retry_after, "{error:?}");
+    }
 }

@@ -1,0 +1,15 @@
+use axum::Router;
+use axum::http::{Method, header};
+use keyhasp::KeyLayer;
+use tower_http::cors::CorsLayer;
+
+/// A browser asks before it sends a token, in a request without one: so the layer that answers it
+/// stands outside, which is last.
+pub fn site(routes: Router, keys: KeyLayer) -> Router {
+    let cors = CorsLayer::new()
+        .allow_origin(["https://app.example.com".parse().expect("an origin")])
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .expose_headers([header::WWW_AUTHENTICATE, header::RETRY_AFTER]);
+    routes.layer(keys).layer(cors)
+}
