@@ -65,7 +65,7 @@ const VERDICTS: &str = "AddressMissing AddressRejected Granted Granted(rate) Not
 
 /// Each of them is written or returned at least once.
 const TIDINGS: &str =
-    "previous_token_used key_expired key_rejected key_unused token_old trial_ending";
+    "previous_token_used key_expired key_expiring key_rejected key_unused token_old trial_ending";
 
 /// Each of them is shown at least once.
 const USAGE: &str = "accepted address_missing address_rejected blocked deactivated expired last_address last_used_at not_yet \

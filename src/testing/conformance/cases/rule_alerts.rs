@@ -22,7 +22,7 @@ list![
 fn alerts() -> Result<[Alert; 7], Failure> {
     Ok([
         Alert::Expired(sample::at(1)),
-        Alert::TrialEnding(sample::at(2)),
+        Alert::Expiring(sample::at(2)),
         Alert::TokenOld(generation(3)?),
         Alert::Unused(sample::at(4)),
         Alert::PreviousTokenUsed(generation(5)?),
