@@ -213,6 +213,7 @@ pub(crate) struct NewKey {
     pub(crate) prefix: Option<Prefix>,
     pub(crate) sealed: bool,
     pub(crate) limits: NewLimits,
+    pub(crate) or_owner: Option<Box<NewOwner>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -336,6 +337,9 @@ impl NewKey {
         }
         if self.sealed {
             request = request.recoverable();
+        }
+        if let Some(owner) = &self.or_owner {
+            request = request.or_create_owner(owner.request());
         }
         request.numeric_id(self.numeric_id).limits(self.limits.request())
     }

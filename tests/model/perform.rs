@@ -83,7 +83,23 @@ impl Desk {
             Self::Owner(keys) => by_owner(&expecting(keys, expected), call),
             Self::Port(_) => None,
         };
-        through_handle.unwrap_or_else(|| on_port(store, self.authority(), call))
+        let heard = through_handle.unwrap_or_else(|| on_port(store, self.authority(), call));
+        heard.map(|(answer, mut fresh)| {
+            if let Some(owner) = may_create_owner(call) {
+                let owner = store.owner(self.authority(), &owner).ok();
+                fresh.incarnation = owner.map(|owner| owner.incarnation);
+            }
+            (answer, fresh)
+        })
+    }
+}
+
+/// Returns the owner that a call creates beside a key, if there is none.
+fn may_create_owner(call: &Call) -> Option<OwnerId> {
+    match call {
+        Call::CreateKey { owner, key } => key.or_owner.is_some().then_some(*owner),
+        Call::Once { call, .. } => may_create_owner(call),
+        _ => None,
     }
 }
 

@@ -347,8 +347,7 @@ CREATE TABLE key_usage (
   address_rejected INTEGER NOT NULL DEFAULT 0,
   rate_limited INTEGER NOT NULL DEFAULT 0,
   quota_exhausted INTEGER NOT NULL DEFAULT 0,
-  -- The progress of the time-based alerts: the expiry that was alerted when it had
-  -- come, and when it was near (`trial_ending`, also of other keys); the greatest
+  -- The progress of the time-based alerts: the expiry, near or come, that was alerted; the greatest
   -- generation that was alerted as old; the last use before the alert of an unused key; the previous
   -- tokens that were alerted as in use (in the low 24 bits the greatest generation, above them a bit
   -- for each of the 39 before it, the nearest lowest; older ones count as alerted); the time before

@@ -75,7 +75,7 @@ impl Generator<'_> {
                 self.on_key(id, OnKey::ConvertTrial(expiry))
             }
             Pick::Count => Call::Count { query: self.key_query() },
-            Pick::CreateKey => Call::CreateKey { owner: self.owner(), key: self.new_key() },
+            Pick::CreateKey => self.create_key(),
             Pick::CreateOwner => self.create_owner(),
             Pick::Deactivate => self.on_any_key(OnKey::Deactivate),
             Pick::InvalidatePrevious => {
@@ -144,7 +144,10 @@ impl Generator<'_> {
             Pick::Revoke => self.on_any_key(OnKey::Revoke),
             Pick::RevokeAll => {
                 let owner = self.owner();
-                let replacement = self.chance.percent(60).then(|| self.new_key());
+                let replacement = self.chance.percent(60).then(|| NewKey {
+                    or_owner: self.chance.percent(2).then(Box::default),
+                    ..self.new_key()
+                });
                 Call::RevokeAll { owner, replacement, expected: self.expecting_owner(owner) }
             }
             Pick::RevokeTree => {
@@ -287,9 +290,28 @@ impl Generator<'_> {
 
     pub(super) fn create_owner(&mut self) -> Call {
         let id = self.chance.pick(&owners());
-        let owner = NewOwner {
-            first_key: self.chance.percent(80).then(|| NewKey {
+        Call::CreateOwner { id, owner: self.new_owner(80) }
+    }
+
+    /// Makes a creation of a key, now and then with its owner.
+    fn create_key(&mut self) -> Call {
+        if self.chance.percent(85) {
+            return Call::CreateKey { owner: self.owner(), key: self.new_key() };
+        }
+        let owner = match self.chance.percent(70) {
+            true => self.chance.pick(&owners()),
+            false => self.owner(),
+        };
+        let new = self.new_owner(4);
+        Call::CreateKey { owner, key: NewKey { or_owner: Some(Box::new(new)), ..self.new_key() } }
+    }
+
+    /// Makes an owner, mostly or seldom with a first key.
+    fn new_owner(&mut self, percent_with_key: usize) -> NewOwner {
+        NewOwner {
+            first_key: self.chance.percent(percent_with_key).then(|| NewKey {
                 kind: if self.chance.percent(5) { Kind::Trial } else { Kind::Standard },
+                or_owner: self.chance.percent(2).then(Box::default),
                 ..self.new_key()
             }),
             defaults: self.chance.percent(50).then(|| self.settings()),
@@ -298,8 +320,7 @@ impl Generator<'_> {
             max_access: self.chance.percent(40).then(|| self.reach()),
             max_keys: self.chance.percent(30).then(|| self.max_keys()),
             limits: self.owner_limits(),
-        };
-        Call::CreateOwner { id, owner }
+        }
     }
 
     pub(super) fn update_owner(&mut self) -> Call {
@@ -336,6 +357,7 @@ impl Generator<'_> {
             prefix: self.chance.percent(30).then(|| self.prefix()),
             sealed: self.chance.percent(if self.can_seal() { 60 } else { 2 }),
             limits: self.seldom_limits(),
+            or_owner: None,
         }
     }
 
@@ -404,7 +426,7 @@ impl Generator<'_> {
     fn once(&mut self) -> Call {
         let new = match self.chance.percent(50) {
             true => self.rotate(),
-            false => Call::CreateKey { owner: self.owner(), key: self.new_key() },
+            false => self.create_key(),
         };
         let (name, call) = match self.young_request() {
             Some((name, request)) if self.chance.percent(60) => match self.chance.percent(75) {
@@ -489,7 +511,7 @@ fn is_administrators(call: &Call) -> bool {
         Call::ActOnKey { action, .. } => {
             matches!(action, OnKey::Block | OnKey::ConvertTrial(_) | OnKey::Unblock)
         }
-        Call::CreateKey { key, .. } => key.kind == Kind::Trial,
+        Call::CreateKey { key, .. } => key.kind == Kind::Trial || key.or_owner.is_some(),
         Call::Once { call, .. } => is_administrators(call),
         _ => false,
     }

@@ -289,7 +289,7 @@ impl Model {
             EventKind::KeyExpired => told.expired.put(now, key.expires_at),
             EventKind::KeyExpiring | EventKind::TrialEnding => {
                 told.expiring.put(now, key.expires_at);
-            },
+            }
             EventKind::TokenOld => told.old_tokens.extend(now, alert.generation),
             EventKind::KeyUnused => told.unused.put(now, since),
             EventKind::PreviousTokenUsed => told.previous_tokens.extend(now, alert.generation),
