@@ -1,4 +1,7 @@
-//! For authors of backends, and for tests.
+//! For tests of services, and for authors of backends.
+//!
+//! [`TestStore`] is a store in memory for a service's own tests: with known tokens, and a clock that the
+//! test moves.
 //!
 //! [`conformance`] holds a backend to its contract, [`Failing`] makes one fail when a test wants
 //! it to, [`sample`] makes valid records, and [`differences`] compares them field by field.
@@ -12,8 +15,10 @@ mod fault;
 #[cfg(all(doctest, feature = "sqlite"))]
 mod operations;
 pub mod sample;
+mod test_store;
 #[cfg(doctest)]
 mod writing_a_backend;
 
 pub use failing::Failing;
 pub use fault::{Fault, Moment, Target};
+pub use test_store::TestStore;

@@ -134,8 +134,11 @@ fn atomic_a_refused_change_removes_nothing(lab: &Lab<'_>) -> Tested {
     backend.expect_by_numeric_id(&key)?;
     ensure_eq!(backend.all_keys()?, [key.id], "keys listed");
     let same_name = KeyRecord { name: key.name.clone(), ..sample::key(2, "acme")? };
-    let rejection = backend.refuse(sample::create_key(&same_name)?)?;
-    ensure_eq!(rejection, Rejection::NameTaken(key.id), "its name is still taken");
+    backend.expect_refusal(
+        sample::create_key(&same_name)?,
+        &Rejection::NameTaken(key.id),
+        "its name is still taken",
+    )?;
     Ok(())
 }
 
