@@ -103,6 +103,10 @@ pub(crate) enum Call {
         id: KeyId,
         expected: Option<Version>,
     },
+    PurgeMany {
+        ids: Vec<KeyId>,
+        expected: Option<Version>,
+    },
     PurgeOwner {
         id: OwnerId,
         expected: Option<Version>,
@@ -115,6 +119,10 @@ pub(crate) enum Call {
     RevokeAll {
         owner: OwnerId,
         replacement: Option<NewKey>,
+        expected: Option<Version>,
+    },
+    RevokeMany {
+        ids: Vec<KeyId>,
         expected: Option<Version>,
     },
     RevokeTree {

@@ -39,7 +39,7 @@ const CALLS: &str = "ActOnKey:Activate ActOnKey:AddToQuota ActOnKey:RefillQuota 
     ActOnKey:InvalidatePrevious ActOnKey:ExtendExpiry ActOnKey:Revoke ActOnKey:Unblock ActOnKey:Update \
     ActOnOwner:InvalidateTokens ActOnOwner:Resume ActOnOwner:Suspend ActOnOwner:Update ChangeRules Count \
     CreateKey CreateOwner Events Find FlushUsage ForeignCursor Get GetOwner Leaked List ListOwners LookOut InvalidateTokens Once ReplaceLost RetirePepper \
-    OpenTokens Prune Purge PurgeOwner Recover RevokeAll RevokeTree Rotate Rules Wait WorkSweeps";
+    OpenTokens Prune Purge PurgeMany PurgeOwner Recover RevokeAll RevokeMany RevokeTree Rotate Rules Wait WorkSweeps";
 
 /// Each of them is written or returned at least once.
 const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixes) \

@@ -113,10 +113,10 @@ impl Engine {
         changes: &[Change],
         answer: impl FnOnce(Vec<Result<Applied, Rejection>>) -> T,
     ) -> Result<T, Error> {
-        let outcomes = match changes {
-            [] => Vec::new(),
-            _ => self.commit_batch(&self.lock_commits()?, changes)?,
-        };
+        if changes.is_empty() {
+            return Ok(answer(Vec::new()));
+        }
+        let outcomes = self.commit_batch(&self.lock_commits()?, changes)?;
         let answer = answer(outcomes);
         self.prune_if_due();
         self.purge_if_due();

@@ -34,6 +34,45 @@ pub(super) fn of_rejection(rejection: &Rejection) -> String {
     }
 }
 
+/// Outcomes in words. A failure shows what has none as `Debug` does.
+pub(super) trait Words {
+    fn words(&self) -> String;
+}
+
+impl Words for Rejection {
+    fn words(&self) -> String {
+        of_rejection(self)
+    }
+}
+
+impl<T> Words for Result<T, Rejection> {
+    fn words(&self) -> String {
+        match self {
+            Ok(_) => "it took effect".into(),
+            Err(rejection) => format!("refused: {}", of_rejection(rejection)),
+        }
+    }
+}
+
+impl<T: Words> Words for [T] {
+    fn words(&self) -> String {
+        let all: Vec<String> = self.iter().map(Words::words).collect();
+        format!("[{}]", all.join("; "))
+    }
+}
+
+impl<T: Words> Words for Vec<T> {
+    fn words(&self) -> String {
+        self[..].words()
+    }
+}
+
+impl<T: Words, const N: usize> Words for [T; N] {
+    fn words(&self) -> String {
+        self[..].words()
+    }
+}
+
 fn of_write(write: &Write) -> String {
     match write {
         Write::CreateMetadata(_) => "creating the store".into(),
@@ -108,5 +147,7 @@ mod tests {
             format!("version 1 was expected, the record exists no more (key {id} at version 1)");
         assert_eq!(of_rejection(&conflict), said);
         assert_eq!(of_rejection(&Rejection::OwnerExists), "the owner already exists");
+        let outcomes = [Ok(()), Err(Rejection::OwnerExists)];
+        assert_eq!(outcomes.words(), "[it took effect; refused: the owner already exists]");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyhasp::id::{KeyId, NumericId, OwnerId};
+use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{Kind, Lifetime, State, StoreRules};
 use keyhasp::store::NumericIdChoice;
 use keyhasp::{IfInUse, Rotate, VerifiedKey};
@@ -131,6 +131,10 @@ impl Generator<'_> {
                 let id = self.key_that(|key| !key.is_live());
                 Call::Purge { id, expected: self.expecting_key(id) }
             }
+            Pick::PurgeMany => {
+                let (ids, expected) = self.many(|key| !key.is_live());
+                Call::PurgeMany { ids, expected }
+            }
             Pick::PurgeOwner => {
                 let id = self.owner_that(|owner| owner.suspended.is_some());
                 Call::PurgeOwner { id, expected: self.expecting_owner(id) }
@@ -149,6 +153,10 @@ impl Generator<'_> {
                     ..self.new_key()
                 });
                 Call::RevokeAll { owner, replacement, expected: self.expecting_owner(owner) }
+            }
+            Pick::RevokeMany => {
+                let (ids, expected) = self.many(KeyFile::is_live);
+                Call::RevokeMany { ids, expected }
             }
             Pick::RevokeTree => {
                 let creators = self.creators();
@@ -240,6 +248,9 @@ impl Generator<'_> {
             | Call::GetOwner { id }
             | Call::PurgeOwner { id, .. }
             | Call::RevokeAll { owner: id, .. } => Some(*id),
+            Call::PurgeMany { ids, .. } | Call::RevokeMany { ids, .. } => {
+                ids.first().and_then(of_key)
+            }
             Call::Count { query } | Call::List { query } | Call::OpenTokens { query } => {
                 query.owners.first().copied()
             }
@@ -250,6 +261,19 @@ impl Generator<'_> {
 
     pub(super) fn on_key(&mut self, id: KeyId, action: OnKey) -> Call {
         Call::ActOnKey { id, action, expected: self.expecting_key(id) }
+    }
+
+    /// Picks keys, mostly with this property and now and then one twice, and their expected version.
+    /// None where old keys are purged beside changes: a bulk call may meet one before or after that.
+    fn many(&mut self, is_meant: fn(&KeyFile) -> bool) -> (Vec<KeyId>, Option<Version>) {
+        let most = if self.model.opening.key_retention.is_some() { 0 } else { 5 };
+        let mut ids: Vec<KeyId> =
+            (0..self.chance.below(most + 1)).map(|_| self.key_that(is_meant)).collect();
+        if self.chance.percent(15) {
+            ids.extend(ids.first().copied());
+        }
+        let expected = ids.first().and_then(|id| self.expecting_key(*id));
+        (ids, expected)
     }
 
     pub(super) fn on_any_key(&mut self, action: OnKey) -> Call {
@@ -507,6 +531,7 @@ fn is_administrators(call: &Call) -> bool {
         | Call::RetirePepper { .. }
         | Call::Prune { .. }
         | Call::Purge { .. }
+        | Call::PurgeMany { .. }
         | Call::PurgeOwner { .. } => true,
         Call::ActOnKey { action, .. } => {
             matches!(action, OnKey::Block | OnKey::ConvertTrial(_) | OnKey::Unblock)

@@ -11,6 +11,7 @@ use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
 use crate::testing::conformance::instance::Lab;
 use crate::testing::conformance::together::together;
+use crate::testing::conformance::wording::Words;
 use crate::testing::sample;
 
 list![
@@ -188,7 +189,7 @@ fn atomic_a_batch_may_be_refused_change_by_change(lab: &Lab<'_>) -> Tested {
         matches!(outcome[1], Err(Rejection::OwnerMissing)),
         matches!(outcome[2], Err(Rejection::Conflict { found: None, .. })),
     ];
-    ensure_eq!(reasons, [true; 3], "reasons of {outcome:?}");
+    ensure_eq!(reasons, [true; 3], "reasons of {}", outcome.words());
     ensure_eq!(backend.last_event()?, 2, "last event");
     ensure_eq!(backend.all_keys()?, [], "keys listed");
     Ok(())
