@@ -137,7 +137,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         by: &Authority,
         requests: &[(OwnerId, CreateKey)],
     ) -> Result<Vec<Result<Issued, Error>>, Error> {
-        let create = |(owner, request): &_| self.create_key(by, owner, request);
+        let create = |(owner, request): &(OwnerId, CreateKey)| self.create_key(by, owner, request);
         Ok(requests.iter().map(create).collect())
     }
 

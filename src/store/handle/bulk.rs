@@ -4,9 +4,7 @@ use std::fmt;
 use std::vec;
 
 use crate::store::types::Error;
-
-/// The number of changes that one call of the store gets. The store commits as many in one piece.
-const PIECE: usize = 64;
+use crate::store::types::bulk::PIECE;
 
 /// Many changes that don't depend on each other, made while it is iterated: the outcome of each, in the
 /// order in which they were asked for.

@@ -1,20 +1,16 @@
 //! Many changes that don't depend on each other, in pieces: each has its own outcome, and other callers
 //! commit between two pieces.
 
-use super::authorize::Principal;
 use super::keys::Manager;
 use super::retry::Decision;
 use crate::authority::Authority;
 use crate::backend::{Applied, BackendErrorKind};
 use crate::id::{KeyId, OwnerId, Version};
 use crate::store::engine::Engine;
+use crate::store::types::bulk::PIECE;
 use crate::store::types::error::Error;
 use crate::store::types::request::{CreateKey, KeyAction};
 use crate::store::types::views::{ChangedKey, Issued};
-
-/// Largest number of changes in one piece, which is one durable write. Other callers wait for one piece
-/// at most.
-const PIECE: usize = 64;
 
 impl Manager {
     pub(in crate::store) fn create_keys(
@@ -22,11 +18,11 @@ impl Manager {
         authority: &Authority,
         requests: &[(OwnerId, CreateKey)],
     ) -> Vec<Result<Issued, Error>> {
-        let decide = |(owner, request): &_| {
-            let caller = Principal::new(&self.engine, authority)?;
-            Ok(self.creation(&caller, owner, request)?.into_decision())
+        let decide = |(owner, request): &(OwnerId, CreateKey)| {
+            self.decide_creation(authority, owner, request)
         };
-        let alone = |(owner, request): &_| self.create_key(authority, owner, request);
+        let alone =
+            |(owner, request): &(OwnerId, CreateKey)| self.create_key(authority, owner, request);
         in_pieces(&self.engine, requests, decide, alone)
     }
 

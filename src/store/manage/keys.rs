@@ -46,12 +46,22 @@ impl Manager {
         request: &CreateKey,
     ) -> Result<Issued, Error> {
         attempt_again_if(&self.engine, owner_came_or_went(request), || {
-            let caller = Principal::new(&self.engine, authority)?;
-            Ok(self.creation(&caller, owner, request)?.into_decision())
+            self.decide_creation(authority, owner, request)
         })
     }
 
     /// Decides a creation.
+    pub(super) fn decide_creation(
+        &self,
+        authority: &Authority,
+        owner: &OwnerId,
+        request: &CreateKey,
+    ) -> Result<Decision<'_, Issued>, Error> {
+        let caller = Principal::new(&self.engine, authority)?;
+        Ok(self.creation(&caller, owner, request)?.into_decision())
+    }
+
+    /// Decides a creation by a caller that is judged already.
     pub(super) fn creation(
         &self,
         caller: &Principal<'_>,
@@ -312,7 +322,7 @@ pub(super) struct Issuance {
 }
 
 impl Issuance {
-    pub(super) fn into_decision<'a>(self) -> Decision<'a, Issued> {
+    fn into_decision<'a>(self) -> Decision<'a, Issued> {
         Decision::commit(self.change, self.answer)
     }
 }
