@@ -1,5 +1,7 @@
 //! Many changes by one call: each has its own outcome, and others commit in between.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -98,6 +100,15 @@ fn pieces_are_one_write_each_and_made_when_they_are_asked_for() {
     assert_eq!(sizes(&backend), [PIECE, PIECE, 150 - 2 * PIECE]);
     let left = world.admin.count(&ListKeys::new().states(State::ALL)).unwrap();
     assert_eq!(left, 2);
+}
+
+#[test]
+fn debug_shows_no_outcome() {
+    let (world, _) = noted();
+    world.owner("org");
+    let mut creations = world.admin.create_many((0..3).map(|_| (owner("org"), full())));
+    assert!(creations.next().unwrap().is_ok());
+    assert_eq!(format!("{creations:?}"), "Bulk { ready: 2, .. }");
 }
 
 #[test]

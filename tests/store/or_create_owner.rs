@@ -1,5 +1,7 @@
 //! Creating a key together with its owner, if that isn't there.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
+
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
