@@ -108,6 +108,8 @@ macro_rules! ensure_eq {
         match (&$found, &$expected) {
             (found, expected) => {
                 if *found != *expected {
+                    // One of the two says it.
+                    #[allow(unused_imports)]
                     use $crate::testing::conformance::failure::{ByDebug as _, InWords as _, Said};
                     return Err($crate::testing::conformance::Failure::new(format!(
                         "{}: found {}, expected {}",

@@ -141,9 +141,9 @@ fn rule_a_precondition_on_a_missing_record_never_holds(lab: &Lab<'_>) -> Tested 
         let of_key = Precondition::Key(sample::key_id(9), expected);
         let of_owner = Precondition::Owner(sample::owner_id("nobody")?, expected);
         for of in [of_key, of_owner] {
-            let conflict = Rejection::Conflict { expected, found: None, of };
+            let conflict = Rejection::Conflict { expected, found: None, of: of.clone() };
             backend.expect_refusal(
-                new.clone().requiring(of.clone()),
+                new.clone().requiring(of),
                 &conflict,
                 "a change that requires what isn't there",
             )?;
