@@ -77,7 +77,7 @@ fn pieces_are_one_write_each_and_made_when_they_are_asked_for() {
     sizes(&backend);
     let requests = (0..150).map(|_| (owner("org"), full()));
     let mut creations = world.admin.create_many(requests);
-    assert_eq!(sizes(&backend), []);
+    assert!(sizes(&backend).is_empty());
     let first = creations.next().unwrap().unwrap();
     assert_eq!(sizes(&backend), [PIECE]);
     // Another caller commits between two pieces.
