@@ -166,12 +166,9 @@ impl<R: Managing> Keys<R> {
     pub fn revoke_many(
         &self,
         ids: impl IntoIterator<Item = KeyId, IntoIter: Send + 'static>,
-    ) -> Bulk<ChangedKey>
-    where
-        R: 'static,
-    {
-        let handle = self.clone();
-        Bulk::new(ids, move |piece| handle.store.revoke_keys(&handle.by, piece, handle.expected))
+    ) -> Bulk<ChangedKey> {
+        let (store, by, expected) = (Arc::clone(&self.store), self.by.clone(), self.expected);
+        Bulk::new(ids, move |piece| store.revoke_keys(&by, piece, expected))
     }
 
     /// Revokes the key and its descendants: all keys that were created with it, directly or through

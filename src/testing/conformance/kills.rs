@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio, exit};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ask::Ask;
 use super::failure::{Failure, Tested, ensure, ensure_eq};
@@ -25,8 +25,9 @@ const TROUBLE: &str = "keyhasp-trouble ";
 
 /// The time after which a process that acknowledges nothing counts as hung.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The longest time between the acknowledgement for which a kill waits, and the kill, in microseconds.
-const LONGEST_AFTER: u64 = 3_000;
+/// The longest time between the acknowledgement for which a kill waits, and the kill: twice the mean time
+/// of an acknowledgement, so that a kill may come at any point of a commit, and at least this.
+const LEAST_AFTER: Duration = Duration::from_millis(3);
 /// The greatest number of acknowledgements for which a kill waits, and the number of kills of one
 /// database.
 const MOST_AWAITED: u64 = 60;
@@ -187,7 +188,8 @@ impl Database {
     /// database then holds by its word, if it said anything.
     fn kill(&self, test: &str, random: &mut Random) -> Result<Option<usize>, Failure> {
         let awaited = random.below(MOST_AWAITED);
-        let after = Duration::from_micros(random.below(LONGEST_AFTER));
+        let part = random.below(1_000);
+        let started = Instant::now();
         let mut process = Process::start(test, &self.place)?;
         let mut acknowledged = None;
         for _ in 0..awaited {
@@ -201,9 +203,14 @@ impl Database {
                 Err(RecvTimeoutError::Disconnected) => return Err(process.ended(test)),
             }
         }
-        let _ = process.lines.recv_timeout(after).map(|line| {
-            acknowledged = line.ok().flatten().or(acknowledged);
-        });
+        let mean = started.elapsed() / u32::try_from(awaited + 1).unwrap_or(u32::MAX);
+        let after = (mean * 2).max(LEAST_AFTER) * u32::try_from(part).unwrap_or(0) / 1_000;
+        let at = Instant::now() + after;
+        while let Ok(line) =
+            process.lines.recv_timeout(at.saturating_duration_since(Instant::now()))
+        {
+            acknowledged = line?.or(acknowledged);
+        }
         process.kill()?;
         // Until the end of what it has written.
         for line in process.lines.iter() {

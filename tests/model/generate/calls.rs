@@ -131,6 +131,11 @@ impl Generator<'_> {
                 let id = self.key_that(|key| !key.is_live());
                 Call::Purge { id, expected: self.expecting_key(id) }
             }
+            // A bulk call may meet a key that is purged beside changes before or after that.
+            Pick::PurgeMany if self.model.opening.key_retention.is_some() => self.fill(Pick::Purge),
+            Pick::RevokeMany if self.model.opening.key_retention.is_some() => {
+                self.fill(Pick::Revoke)
+            }
             Pick::PurgeMany => {
                 let (ids, expected) = self.many(|key| !key.is_live());
                 Call::PurgeMany { ids, expected }
@@ -264,11 +269,10 @@ impl Generator<'_> {
     }
 
     /// Picks keys, mostly with this property and now and then one twice, and their expected version.
-    /// None where old keys are purged beside changes: a bulk call may meet one before or after that.
+    /// There is at least one: a handle makes no call for none.
     fn many(&mut self, is_meant: fn(&KeyFile) -> bool) -> (Vec<KeyId>, Option<Version>) {
-        let most = if self.model.opening.key_retention.is_some() { 0 } else { 5 };
         let mut ids: Vec<KeyId> =
-            (0..self.chance.below(most + 1)).map(|_| self.key_that(is_meant)).collect();
+            (0..=self.chance.below(5)).map(|_| self.key_that(is_meant)).collect();
         if self.chance.percent(15) {
             ids.extend(ids.first().copied());
         }

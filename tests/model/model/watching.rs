@@ -218,7 +218,7 @@ impl Model {
     }
 
     /// Returns how long before its expiry a key is alerted, and by which event.
-    fn ahead(&self, key: &KeyFile) -> Option<(Duration, EventKind)> {
+    fn ahead_of_expiry(&self, key: &KeyFile) -> Option<(Duration, EventKind)> {
         let watch = &self.opening.watch;
         match (key.kind, watch.trials_ending, watch.expiring) {
             (Kind::Trial, Some(ahead), _) => Some((ahead, EventKind::TrialEnding)),
@@ -227,7 +227,7 @@ impl Model {
     }
 
     fn expiring(&self, key: &KeyFile) -> Option<Due> {
-        let ((ahead, kind), at) = self.ahead(key).zip(key.expires_at)?;
+        let ((ahead, kind), at) = self.ahead_of_expiry(key).zip(key.expires_at)?;
         let is_due = (at.saturating_sub(ahead)..at).contains(&self.now)
             && self.told_of(key.id).expiring.at(self.now) != Some(at);
         let must = !self.alerts.missed.contains(&(key.id, at));
@@ -318,7 +318,7 @@ impl Model {
             if let Some(part) = watch.previous_tokens {
                 moments.extend(key.previous.iter().map(|(_, end)| end.saturating_sub(part)));
             }
-            let ahead = key.expires_at.zip(self.ahead(key));
+            let ahead = key.expires_at.zip(self.ahead_of_expiry(key));
             moments.extend(ahead.map(|(at, (ahead, _))| at.saturating_sub(ahead)));
             moments.extend(watch.old_tokens.map(|age| key.current.issued_at.saturating_add(age)));
             let last = self.uses.get(&key.id).and_then(super::usage::UsesFile::last_used_at);
