@@ -87,6 +87,8 @@ event_kinds! {
     /// A grace of a key's previous tokens began at a time to come, by a clock that was ahead, and
     /// begins now.
     GracesMended = 51, "graces_mended";
+    /// A key's expiry is near.
+    KeyExpiring = 52, "key_expiring";
     /// An owner was created.
     OwnerCreated = 20, "owner_created";
     /// Defaults, maximum access, limits or number of keys of an owner changed.
@@ -140,7 +142,7 @@ impl EventKind {
         Self::ALL.iter().copied().find(|kind| kind.number() == number).ok_or_else(|| {
             Invalid::new(
                 "event kind",
-                Problem::OutOfRange { given: number.into(), min: 1, max: 51, unit: "" },
+                Problem::OutOfRange { given: number.into(), min: 1, max: 52, unit: "" },
             )
         })
     }

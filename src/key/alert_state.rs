@@ -12,8 +12,8 @@ use crate::invalid::{Invalid, Problem};
 pub enum Alert {
     /// The key has expired, at this moment.
     Expired(Timestamp),
-    /// The key is a trial that expires at this moment.
-    TrialEnding(Timestamp),
+    /// The key expires at this moment, which is near.
+    Expiring(Timestamp),
     /// The key's token of this generation is old.
     TokenOld(Generation),
     /// The key wasn't used since this moment.
@@ -35,7 +35,7 @@ pub struct AlertState {
     /// The expiry that was alerted when it had come.
     pub expired: Option<Alerted<Timestamp>>,
     /// The expiry that was alerted when it was near.
-    pub trial_ending: Option<Alerted<Timestamp>>,
+    pub expiring: Option<Alerted<Timestamp>>,
     /// The newest token that was alerted as old.
     pub token_old: Option<Alerted<Generation>>,
     /// The last use before the alert of an unused key.
@@ -85,6 +85,7 @@ impl Field for AlertState {
     const WIDTH: usize = 5 * Alerted::<Timestamp>::WIDTH + 1;
 
     fn columns(_: &str, columns: &mut Vec<String>) {
+        // The columns of `expiring` are named for trial keys, the first whose expiry was alerted ahead.
         for name in ["expired", "trial_ending", "token_old", "unused", "previous_token_used"] {
             Alerted::<Timestamp>::columns(&format!("alerted_{name}"), columns);
         }
@@ -92,9 +93,9 @@ impl Field for AlertState {
     }
 
     fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
-        let Self { expired, trial_ending, token_old, unused, previous_token_used, rejected } = self;
+        let Self { expired, expiring, token_old, unused, previous_token_used, rejected } = self;
         expired.put(sink)?;
-        trial_ending.put(sink)?;
+        expiring.put(sink)?;
         token_old.put(sink)?;
         unused.put(sink)?;
         previous_token_used.put(sink)?;
@@ -104,7 +105,7 @@ impl Field for AlertState {
     fn get<S: Source>(_: &'static str, source: &mut S) -> Result<Self, S::Error> {
         Ok(Self {
             expired: Field::get("alerted_expired", source)?,
-            trial_ending: Field::get("alerted_trial_ending", source)?,
+            expiring: Field::get("alerted_trial_ending", source)?,
             token_old: Field::get("alerted_token_old", source)?,
             unused: Field::get("alerted_unused", source)?,
             previous_token_used: Field::get("alerted_previous_token_used", source)?,
@@ -220,7 +221,7 @@ impl AlertState {
         }
         match alert {
             Alert::Expired(at) => put(&mut self.expired, now, |_| at),
-            Alert::TrialEnding(at) => put(&mut self.trial_ending, now, |_| at),
+            Alert::Expiring(at) => put(&mut self.expiring, now, |_| at),
             Alert::TokenOld(generation) => put(&mut self.token_old, now, |before| {
                 before.map_or(generation, |it| it.max(generation))
             }),
@@ -259,7 +260,7 @@ mod tests {
         for (alert, is_new) in [
             (Alert::Expired(at(1)), true),
             (Alert::Expired(at(1)), false),
-            (Alert::TrialEnding(at(1)), true),
+            (Alert::Expiring(at(1)), true),
             (Alert::Expired(at(2)), true),
             (Alert::Unused(at(2)), true),
             (Alert::Unused(at(2)), false),
@@ -289,7 +290,7 @@ mod tests {
         let generation = |number| Generation::new(number).unwrap();
         for alert in [
             Alert::Expired(at(100)),
-            Alert::TrialEnding(at(200)),
+            Alert::Expiring(at(200)),
             Alert::TokenOld(generation(2)),
             Alert::Unused(at(3)),
             Alert::PreviousTokenUsed(generation(1)),

@@ -98,7 +98,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// Returns the permissions that the service declared.
     fn catalogue(&self) -> &Catalogue;
 
-    /// Creates a key of an owner.
+    /// Creates a key of an owner, and the owner too if the request says so
+    /// ([`CreateKey::or_create_owner`]) and it doesn't exist.
     ///
     /// # Errors
     /// As [`KeyStore`] says; also `NameTaken`, `TooManyKeys`, `NumericIdTaken`,
@@ -123,6 +124,49 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         request: &CreateKey,
         key: &IdempotencyKey,
     ) -> Result<IssuedOnce, Error>;
+
+    /// Creates many keys, each for itself, with an outcome for each in their order. The store commits
+    /// them in pieces of 64, and other callers in between. The provided method makes one call of
+    /// [`create_key`](Self::create_key) for each; a store that changes that call changes this one too.
+    ///
+    /// # Errors
+    /// Those of `create_key` stand in the outcomes. `OutcomeUnknown` does for each creation of a piece
+    /// of which it is indeterminate whether it was written.
+    fn create_keys(
+        &self,
+        by: &Authority,
+        requests: &[(OwnerId, CreateKey)],
+    ) -> Result<Vec<Result<Issued, Error>>, Error> {
+        let create = |(owner, request): &(OwnerId, CreateKey)| self.create_key(by, owner, request);
+        Ok(requests.iter().map(create).collect())
+    }
+
+    /// Revokes many keys, each for itself, as [`create_keys`](Self::create_keys) creates them.
+    ///
+    /// # Errors
+    /// Those of [`change_key`](Self::change_key) stand in the outcomes.
+    fn revoke_keys(
+        &self,
+        by: &Authority,
+        ids: &[KeyId],
+        expected: Option<Version>,
+    ) -> Result<Vec<Result<ChangedKey, Error>>, Error> {
+        let revoke = |id: &KeyId| self.change_key(by, *id, &KeyAction::Revoke, expected);
+        Ok(ids.iter().map(revoke).collect())
+    }
+
+    /// Removes many revoked keys, each for itself, as [`create_keys`](Self::create_keys) creates them.
+    ///
+    /// # Errors
+    /// Those of [`purge_key`](Self::purge_key) stand in the outcomes.
+    fn purge_keys(
+        &self,
+        by: &Authority,
+        ids: &[KeyId],
+        expected: Option<Version>,
+    ) -> Result<Vec<Result<(), Error>>, Error> {
+        Ok(ids.iter().map(|id| self.purge_key(by, *id, expected)).collect())
+    }
 
     /// Returns a key by its id.
     ///

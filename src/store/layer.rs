@@ -193,6 +193,20 @@ store_layer! {
         request: &CreateKey,
         key: &IdempotencyKey,
     ) -> IssuedOnce [by: by, owner: owner];
+    create_keys(
+        by: &Authority,
+        requests: &[(OwnerId, CreateKey)],
+    ) -> Vec<Result<Issued, Error>> [by: by];
+    revoke_keys(
+        by: &Authority,
+        ids: &[KeyId],
+        expected: Option<Version>,
+    ) -> Vec<Result<ChangedKey, Error>> [by: by];
+    purge_keys(
+        by: &Authority,
+        ids: &[KeyId],
+        expected: Option<Version>,
+    ) -> Vec<Result<(), Error>> [by: by];
     key(by: &Authority, id: KeyId) -> Key [by: by, key: id];
     key_by_numeric_id(by: &Authority, id: NumericId) -> Key [by: by];
     list_keys(by: &Authority, query: &ListKeys) -> Page<Key> [by: by];

@@ -45,8 +45,8 @@ mod work;
 
 pub use builder::StoreBuilder;
 pub use handle::{
-    AdminKeys, AsAdmin, AsDelegate, AsOwner, DelegatedKeys, EventFeed, FeedItem, Keys, Managing,
-    OwnerKeys, Reservation, Verifier,
+    AdminKeys, AsAdmin, AsDelegate, AsOwner, Bulk, DelegatedKeys, EventFeed, FeedItem, Keys,
+    Managing, OwnerKeys, Reservation, Verifier,
 };
 pub use key_store::{IntoKeyStore, KeyStore};
 pub use layer::{StoreCall, StoreLayer};

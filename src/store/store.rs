@@ -165,6 +165,32 @@ impl KeyStore for Store {
         self.mended().create_key(by, owner, request)
     }
 
+    fn create_keys(
+        &self,
+        by: &Authority,
+        requests: &[(OwnerId, CreateKey)],
+    ) -> Result<Vec<Result<Issued, Error>>, Error> {
+        Ok(self.mended().create_keys(by, requests))
+    }
+
+    fn revoke_keys(
+        &self,
+        by: &Authority,
+        ids: &[KeyId],
+        expected: Option<Version>,
+    ) -> Result<Vec<Result<ChangedKey, Error>>, Error> {
+        Ok(self.mended().revoke_keys(by, ids, expected))
+    }
+
+    fn purge_keys(
+        &self,
+        by: &Authority,
+        ids: &[KeyId],
+        expected: Option<Version>,
+    ) -> Result<Vec<Result<(), Error>>, Error> {
+        Ok(self.mended().purge_keys(by, ids, expected))
+    }
+
     fn key(&self, by: &Authority, id: KeyId) -> Result<Key, Error> {
         self.manager.key(by, id)
     }

@@ -1,4 +1,7 @@
-//! For authors of backends, and for tests.
+//! For tests of services, and for authors of backends.
+//!
+//! [`TestStore`] is a store in memory for a service's own tests: with known tokens, and a clock that the
+//! test moves.
 //!
 //! [`conformance`] holds a backend to its contract, [`Failing`] makes one fail when a test wants
 //! it to, [`sample`] makes valid records, and [`differences`] compares them field by field.
@@ -10,6 +13,8 @@ pub mod differences;
 mod failing;
 mod fault;
 pub mod sample;
+mod test_store;
 
 pub use failing::Failing;
 pub use fault::{Fault, Moment, Target};
+pub use test_store::TestStore;

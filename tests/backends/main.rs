@@ -12,6 +12,8 @@ mod conformance;
 mod conformance_bites;
 mod conformance_sled;
 mod conformance_sqlite;
+#[cfg(all(feature = "testing", feature = "sqlite"))]
+mod kills;
 mod lock_file;
 mod old_files;
 mod sled;

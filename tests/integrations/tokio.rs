@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, mpsc};
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::common::{World, owner};
@@ -63,6 +64,45 @@ async fn events_are_followed() {
     assert_eq!(events[0].version, blocked.unwrap().unwrap().key.version);
 }
 
+/// A future that is dropped while its piece is made loses none of the outcomes.
+#[tokio::test]
+async fn many_changes_are_read_one_by_one() {
+    let world = World::new();
+    let (keys, _) = world.owner("org");
+    let keys = AsyncKeys::from(keys);
+    let mut creations = keys.create_many((0..70).map(|_| CreateKey::new(Access::Full)));
+    let mut ids = BTreeSet::new();
+    let first = creations.next();
+    let is_waiting = {
+        let mut first = std::pin::pin!(first);
+        std::future::poll_fn(|context| {
+            Poll::Ready(Future::poll(first.as_mut(), context).is_pending())
+        })
+        .await
+    };
+    assert!(is_waiting, "the piece is made on this thread");
+    while let Some(issued) = creations.next().await {
+        ids.insert(issued.unwrap().key.id);
+    }
+    assert_eq!(ids.len(), 70);
+    assert!(creations.next().await.is_none());
+    let admin = AsyncKeys::from(world.admin.clone());
+    let mut revocations = admin.revoke_many(ids.clone());
+    let mut revoked = 0;
+    while let Some(outcome) = revocations.next().await {
+        assert!(outcome.is_ok());
+        revoked += 1;
+    }
+    let mut purges = admin.purge_many(ids);
+    while let Some(outcome) = purges.next().await {
+        outcome.unwrap();
+        revoked -= 1;
+    }
+    assert_eq!(revoked, 0);
+    let mut others = admin.create_many([(owner("nobody"), CreateKey::new(Access::Full))]);
+    assert!(matches!(others.next().await, Some(Err(Error::NotFound(_)))));
+}
+
 /// While a call waits, the one thread of the runtime does other things: here what it waits for.
 #[tokio::test]
 async fn a_call_holds_nobody_up() {
@@ -105,12 +145,18 @@ fn every_call_has_its_future() {
         ("AsDelegate", include_str!("../../src/store/handle/delegated.rs")),
     ] {
         let calls: BTreeSet<String> = impls(handle).iter().flat_map(calls).collect();
+        let many: BTreeSet<String> =
+            impls(handle).iter().flat_map(|item| returning(item, "Bulk")).collect();
         let of_role = |item: &ItemImpl| argument(&item.self_ty).is_some_and(|name| name == role);
         let futures = impls(futures);
         let futures: BTreeSet<String> =
             futures.iter().filter(|item| of_role(item)).flat_map(declared).collect();
         assert!(!calls.is_empty());
         assert_eq!(calls, futures, "{role}");
+        let items = impls(include_str!("../../src/integrations/tokio/handles.rs"));
+        let items = items.iter().filter(|item| of_role(item));
+        let futures: BTreeSet<String> = items.flat_map(|it| returning(it, "AsyncBulk")).collect();
+        assert_eq!(many, futures, "{role}");
     }
 }
 
@@ -127,6 +173,19 @@ fn calls(item: &ItemImpl) -> Vec<String> {
         let fails = argument(answer).is_some_and(|error| error == "Error");
         let is_call = matches!(method.vis, Visibility::Public(_)) && fails;
         is_call.then(|| method.sig.ident.to_string())
+    };
+    item.items.iter().filter_map(method).collect()
+}
+
+/// Public methods that answer a type of this name.
+fn returning(item: &ItemImpl, name: &str) -> Vec<String> {
+    let method = |item: &ImplItem| {
+        let ImplItem::Fn(method) = item else { return None };
+        let ReturnType::Type(_, answer) = &method.sig.output else { return None };
+        let Type::Path(path) = &**answer else { return None };
+        let is_meant = path.path.segments.last()?.ident == name;
+        let is_public = matches!(method.vis, Visibility::Public(_));
+        (is_public && is_meant).then(|| method.sig.ident.to_string())
     };
     item.items.iter().filter_map(method).collect()
 }

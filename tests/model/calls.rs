@@ -103,6 +103,10 @@ pub(crate) enum Call {
         id: KeyId,
         expected: Option<Version>,
     },
+    PurgeMany {
+        ids: Vec<KeyId>,
+        expected: Option<Version>,
+    },
     PurgeOwner {
         id: OwnerId,
         expected: Option<Version>,
@@ -115,6 +119,10 @@ pub(crate) enum Call {
     RevokeAll {
         owner: OwnerId,
         replacement: Option<NewKey>,
+        expected: Option<Version>,
+    },
+    RevokeMany {
+        ids: Vec<KeyId>,
         expected: Option<Version>,
     },
     RevokeTree {
@@ -213,6 +221,7 @@ pub(crate) struct NewKey {
     pub(crate) prefix: Option<Prefix>,
     pub(crate) sealed: bool,
     pub(crate) limits: NewLimits,
+    pub(crate) or_owner: Option<Box<NewOwner>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -336,6 +345,9 @@ impl NewKey {
         }
         if self.sealed {
             request = request.recoverable();
+        }
+        if let Some(owner) = &self.or_owner {
+            request = request.or_create_owner(owner.request());
         }
         request.numeric_id(self.numeric_id).limits(self.limits.request())
     }

@@ -39,7 +39,7 @@ const CALLS: &str = "ActOnKey:Activate ActOnKey:AddToQuota ActOnKey:RefillQuota 
     ActOnKey:InvalidatePrevious ActOnKey:ExtendExpiry ActOnKey:Revoke ActOnKey:Unblock ActOnKey:Update \
     ActOnOwner:InvalidateTokens ActOnOwner:Resume ActOnOwner:Suspend ActOnOwner:Update ChangeRules Count \
     CreateKey CreateOwner Events Find FlushUsage ForeignCursor Get GetOwner Leaked List ListOwners LookOut InvalidateTokens Once ReplaceLost RetirePepper \
-    OpenTokens Prune Purge PurgeOwner Recover RevokeAll RevokeTree Rotate Rules Wait WorkSweeps";
+    OpenTokens Prune Purge PurgeMany PurgeOwner Recover RevokeAll RevokeMany RevokeTree Rotate Rules Wait WorkSweeps";
 
 /// Each of them is written or returned at least once.
 const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixes) \
@@ -53,7 +53,7 @@ const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixe
     Forbidden(SetByAdministrator{field:quota}) Forbidden(SetByAdministrator{field:rate}) \
     Forbidden(ProtectedSetting) Forbidden(BeyondLifetime) Invalid(fixed_defaults) Forbidden(TrialKey) NumericIdTaken NumericIdsExhausted Invalid(access) Invalid(actor) \
     Invalid(cursor) Invalid(expiry) Invalid(firstkey) Invalid(grace) Invalid(tokens_valid_from) \
-    Invalid(name) Invalid(networks) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) Invalid(quota.add) \
+    Invalid(name) Invalid(networks) Invalid(or_create_owner) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) Invalid(quota.add) \
     LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(RecoverableToken) OwnerExists Pepper PepperCurrent PepperInUse PepperUnknown NotFound(Request) IdempotencyKeyReused State(NotReplaceable) Forbidden(NotADelegate) \
     Random State(Blocked) State(Expired) State(NoQuota) State(NotRevoked) State(NotSuspended) State(NotTrial) \
     State(Revoked) State(RecoveryOff) TooManyKeys";
@@ -65,7 +65,7 @@ const VERDICTS: &str = "AddressMissing AddressRejected Granted Granted(rate) Not
 
 /// Each of them is written or returned at least once.
 const TIDINGS: &str =
-    "previous_token_used key_expired key_rejected key_unused token_old trial_ending";
+    "previous_token_used key_expired key_expiring key_rejected key_unused token_old trial_ending";
 
 /// Each of them is shown at least once.
 const USAGE: &str = "accepted address_missing address_rejected blocked deactivated expired last_address last_used_at not_yet \

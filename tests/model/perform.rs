@@ -14,7 +14,7 @@ use crate::calls::{
     Call, EventQuery, KeyQuery, OnKey, OnOwner, OwnerQuery, Side, Who, rules_request,
 };
 use crate::driver::Asked;
-use crate::model::{Alert, Answer, Fresh, shown_alerts};
+use crate::model::{Alert, Answer, Fresh, Reason, shown_alerts, shown_refusal};
 
 /// The store's answer, and the values that the model couldn't know beforehand.
 pub(crate) type Heard = Result<(Answer, Fresh), Error>;
@@ -83,7 +83,23 @@ impl Desk {
             Self::Owner(keys) => by_owner(&expecting(keys, expected), call),
             Self::Port(_) => None,
         };
-        through_handle.unwrap_or_else(|| on_port(store, self.authority(), call))
+        let heard = through_handle.unwrap_or_else(|| on_port(store, self.authority(), call));
+        heard.map(|(answer, mut fresh)| {
+            if let Some(owner) = may_create_owner(call) {
+                let owner = store.owner(self.authority(), &owner).ok();
+                fresh.incarnation = owner.map(|owner| owner.incarnation);
+            }
+            (answer, fresh)
+        })
+    }
+}
+
+/// Returns the owner that a call creates beside a key, if there is none.
+fn may_create_owner(call: &Call) -> Option<OwnerId> {
+    match call {
+        Call::CreateKey { owner, key } => key.or_owner.is_some().then_some(*owner),
+        Call::Once { call, .. } => may_create_owner(call),
+        _ => None,
     }
 }
 
@@ -112,6 +128,8 @@ fn expected_by(call: &Call) -> Option<Version> {
         | Call::InvalidateTokens { expected, .. }
         | Call::RetirePepper { expected, .. }
         | Call::Purge { expected, .. }
+        | Call::PurgeMany { expected, .. }
+        | Call::RevokeMany { expected, .. }
         | Call::PurgeOwner { expected, .. }
         | Call::RevokeAll { expected, .. }
         | Call::RevokeTree { expected, .. }
@@ -135,6 +153,7 @@ fn by_anybody<R: Managing>(keys: &Keys<R>, call: &Call) -> Option<Heard> {
         }
         Call::OpenToken { id } => keys.reveal_token(*id).map(|token| shown(&token.expose())),
         Call::OpenTokens { query } => all_tokens(query, |query| keys.reveal_tokens(query)),
+        Call::RevokeMany { ids, .. } => Ok(many(keys.revoke_many(ids.clone()), changed)),
         Call::RevokeTree { id, .. } => keys.revoke_with_descendants(*id).map(|tree| shown(&tree)),
         Call::Rotate { id, how, .. } => keys.rotate(*id, how.request()).map(issued),
         Call::Events { query } => all_events(query, |query| keys.events(query)),
@@ -172,6 +191,7 @@ fn by_admin(keys: &AdminKeys, call: &Call) -> Option<Heard> {
         }
         .map(|key| shown(&key)),
         Call::Purge { id, .. } => keys.purge(*id).map(|()| nothing()),
+        Call::PurgeMany { ids, .. } => Ok(many(keys.purge_many(ids.clone()), |()| nothing())),
         Call::CreateOwner { id, owner } => {
             keys.create_owner(id, owner.request()).map(created_owner)
         }
@@ -317,6 +337,9 @@ fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
         Call::OpenTokens { query } => all_tokens(query, |query| store.reveal_tokens(by, query)),
         Call::Prune { before } => store.prune_events(by, *before).map(|pruned| shown(&pruned)),
         Call::Purge { id, expected } => store.purge_key(by, *id, *expected).map(|()| nothing()),
+        Call::PurgeMany { ids, expected } => {
+            store.purge_keys(by, ids, *expected).map(|all| many(all, |()| nothing()))
+        }
         Call::PurgeOwner { id, expected } => {
             store.purge_owner(by, id, *expected).map(|()| nothing())
         }
@@ -324,6 +347,9 @@ fn on_port(store: &dyn Asked, by: &Authority, call: &Call) -> Heard {
         Call::RevokeAll { owner, replacement, expected } => {
             let replacement = replacement.as_ref().map(crate::calls::NewKey::request);
             store.revoke_all(by, owner, replacement.as_ref(), *expected).map(revoked_all)
+        }
+        Call::RevokeMany { ids, expected } => {
+            store.revoke_keys(by, ids, *expected).map(|all| many(all, changed))
         }
         Call::RevokeTree { id, expected } => {
             store.revoke_with_descendants(by, *id, *expected).map(|tree| shown(&tree))
@@ -364,6 +390,24 @@ fn answer(value: Value, fresh: Fresh) -> (Answer, Fresh) {
 
 fn shown(what: &impl serde::Serialize) -> (Answer, Fresh) {
     answer(serde_json::to_value(what).unwrap(), Fresh::default())
+}
+
+/// The outcomes of many changes.
+fn many<T>(
+    outcomes: impl IntoIterator<Item = Result<T, Error>>,
+    show: impl Fn(T) -> (Answer, Fresh),
+) -> (Answer, Fresh) {
+    let (mut values, mut refused) = (Vec::new(), Vec::new());
+    for outcome in outcomes {
+        let reason = outcome.as_ref().err().map(Reason::of);
+        values.push(match outcome.map(&show) {
+            Ok((Answer::Shown(value), _)) => value,
+            Ok((Answer::Events { .. }, _)) => Value::Null,
+            Err(error) => shown_refusal(&Reason::of(&error)),
+        });
+        refused.push(reason);
+    }
+    answer(values.into(), Fresh { refused, ..Fresh::default() })
 }
 
 /// The whole key: nothing is damaged here.

@@ -25,6 +25,7 @@ pub(crate) struct UsagePlan {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct WatchPlan {
     pub(crate) expiries: bool,
+    pub(crate) expiring: Option<Duration>,
     pub(crate) trials_ending: Option<Duration>,
     pub(crate) old_tokens: Option<Duration>,
     pub(crate) unused: Option<Duration>,
@@ -63,6 +64,7 @@ impl WatchPlan {
         }
         let mut some = |times: &[Duration]| chance.maybe(70, |chance| chance.pick(times));
         Self {
+            expiring: some(&[HOUR, 7 * DAY, 90 * DAY]),
             trials_ending: some(&[HOUR, 3 * DAY, 30 * DAY]),
             old_tokens: some(&[HOUR, 7 * DAY, 90 * DAY]),
             unused: some(&[SECOND, 10 * MINUTE, DAY, 30 * DAY])
@@ -84,6 +86,9 @@ impl WatchPlan {
         let mut watch = AlertSettings::new().only_when_asked();
         if self.expiries {
             watch = watch.expiries();
+        }
+        if let Some(ahead) = self.expiring {
+            watch = watch.expiring_within(ahead);
         }
         if let Some(ahead) = self.trials_ending {
             watch = watch.trials_ending_within(ahead);

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
+mod expiring;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,8 +19,9 @@ use keyhasp::{
 use proptest::prelude::*;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const TOLD: [EventKind; 6] = [
+const TOLD: [EventKind; 7] = [
     EventKind::KeyExpired,
+    EventKind::KeyExpiring,
     EventKind::TrialEnding,
     EventKind::TokenOld,
     EventKind::KeyUnused,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::blocking::blocking;
+use super::bulk::AsyncBulk;
 use super::feed::AsyncEventFeed;
 use crate::authority::Authority;
 use crate::clock::Timestamp;
@@ -228,7 +229,33 @@ impl AsyncKeys<AsAdmin> {
     }
 }
 
+impl<R: Managing + 'static> AsyncKeys<R> {
+    /// Revokes many keys as [`Keys::revoke_many`] does.
+    pub fn revoke_many(
+        &self,
+        ids: impl IntoIterator<Item = KeyId, IntoIter: Send + 'static>,
+    ) -> AsyncBulk<ChangedKey> {
+        self.keys.revoke_many(ids).into()
+    }
+}
+
 impl AsyncKeys<AsAdmin> {
+    /// Creates many keys as [`Keys::create_many`](crate::AdminKeys::create_many) does.
+    pub fn create_many(
+        &self,
+        requests: impl IntoIterator<Item = (OwnerId, CreateKey), IntoIter: Send + 'static>,
+    ) -> AsyncBulk<Issued> {
+        self.keys.create_many(requests).into()
+    }
+
+    /// Removes many revoked keys as [`Keys::purge_many`](crate::AdminKeys::purge_many) does.
+    pub fn purge_many(
+        &self,
+        ids: impl IntoIterator<Item = KeyId, IntoIter: Send + 'static>,
+    ) -> AsyncBulk<()> {
+        self.keys.purge_many(ids).into()
+    }
+
     /// Subscribes to the events after this number; 0 is before the first.
     #[must_use]
     pub fn subscribe(&self, after: u64) -> AsyncEventFeed {
@@ -237,6 +264,14 @@ impl AsyncKeys<AsAdmin> {
 }
 
 impl AsyncKeys<AsOwner> {
+    /// Creates many keys of the owner as [`Keys::create_many`](crate::OwnerKeys::create_many) does.
+    pub fn create_many(
+        &self,
+        requests: impl IntoIterator<Item = CreateKey, IntoIter: Send + 'static>,
+    ) -> AsyncBulk<Issued> {
+        self.keys.create_many(requests).into()
+    }
+
     calls! {
         create(request: CreateKey) -> Issued;
         refill_quota(id: KeyId) -> Key;

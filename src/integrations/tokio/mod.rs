@@ -8,9 +8,11 @@
 //! Dropping such a future doesn't undo its call. A call that has begun goes on to its end.
 
 mod blocking;
+mod bulk;
 mod feed;
 mod handles;
 
 pub use blocking::blocking;
+pub use bulk::AsyncBulk;
 pub use feed::AsyncEventFeed;
 pub use handles::AsyncKeys;

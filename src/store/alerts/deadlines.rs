@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::backend::ScannedKey;
 use crate::clock::Timestamp;
 use crate::id::KeyId;
-use crate::key::Kind;
 use crate::store::types::AlertSettings;
 
 /// Age of an expiry, when the store is opened, from which it is no longer alerted.
@@ -19,13 +18,13 @@ const MAX_TAKEN: usize = 100_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum DueAlert {
     Expired,
-    TrialEnding,
+    Expiring,
     TokenOld,
     Unused,
 }
 
 impl DueAlert {
-    const ALL: [Self; 4] = [Self::Expired, Self::TrialEnding, Self::TokenOld, Self::Unused];
+    const ALL: [Self; 4] = [Self::Expired, Self::Expiring, Self::TokenOld, Self::Unused];
 }
 
 /// Times of keys and alerts, at most one of each.
@@ -95,8 +94,8 @@ impl Deadlines {
             if self.settings.expiries && at >= self.opened_at.saturating_sub(MAX_EXPIRY_AGE) {
                 self.note_at(at, key.id, DueAlert::Expired);
             }
-            if let (Some(ahead), Kind::Trial) = (self.settings.trials_ending, key.kind) {
-                self.note_at(at.saturating_sub(ahead), key.id, DueAlert::TrialEnding);
+            if let Some((ahead, _)) = self.settings.expiring(key.kind) {
+                self.note_at(at.saturating_sub(ahead), key.id, DueAlert::Expiring);
             }
         }
         let issued_at = key.current.issued_at;

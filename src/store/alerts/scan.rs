@@ -10,7 +10,7 @@ use crate::backend::{Change, Precondition, UsageSubject, Write};
 use crate::clock::Timestamp;
 use crate::event::{EventDraft, EventKind, Fields};
 use crate::id::KeyId;
-use crate::key::{Alert, KeyRecord, Kind, Usage, Used};
+use crate::key::{Alert, KeyRecord, Usage, Used};
 use crate::store::engine::{Engine, Next, Worked, Workers};
 use crate::store::types::error::Error;
 use crate::store::usage::UsageRecorder;
@@ -177,7 +177,10 @@ impl AlertScanner {
     fn write_alert(&self, key: &KeyRecord, alert: Alert, now: Timestamp) -> Result<bool, Error> {
         let (kind, generation) = match alert {
             Alert::Expired(_) => (EventKind::KeyExpired, None),
-            Alert::TrialEnding(_) => (EventKind::TrialEnding, None),
+            Alert::Expiring(_) => match self.noticed.settings.expiring(key.kind) {
+                Some((_, kind)) => (kind, None),
+                None => return Ok(false),
+            },
             Alert::TokenOld(generation) => (EventKind::TokenOld, Some(generation)),
             Alert::Unused(_) => (EventKind::KeyUnused, None),
             Alert::PreviousTokenUsed(generation) => {
@@ -241,10 +244,10 @@ impl Noticed {
                 let at = key.expires_at?;
                 (at, Alert::Expired(at))
             }
-            DueAlert::TrialEnding => {
-                let is_ending = |at: &Timestamp| key.kind == Kind::Trial && now < *at;
-                let at = key.expires_at.filter(is_ending)?;
-                (at.saturating_sub(self.settings.trials_ending?), Alert::TrialEnding(at))
+            DueAlert::Expiring => {
+                let at = key.expires_at.filter(|at| now < *at)?;
+                let (ahead, _) = self.settings.expiring(key.kind)?;
+                (at.saturating_sub(ahead), Alert::Expiring(at))
             }
             DueAlert::TokenOld => {
                 let at = issued_at.saturating_add(self.settings.old_tokens?);

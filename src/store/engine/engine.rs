@@ -86,15 +86,38 @@ impl Engine {
         answer: impl FnOnce(Result<Applied, Rejection>) -> T,
     ) -> Result<T, Error> {
         self.records.check_open()?;
-        // What can't be shown must not be committed: it would be in force nowhere, and stop all later
-        // changes until the index has room. A piece shows nothing new.
-        self.records.index.expect_room(&change).map_err(Error::IndexFull)?;
+        self.expect_room(&change)?;
         let owners = replaced_owners(&change);
         let outcome = self.commit_alone(change)?;
         if outcome.is_ok() {
             owners.iter().for_each(|owner| _ = self.settle_owner(owner));
         }
         let answer = answer(outcome);
+        self.prune_if_due();
+        self.purge_if_due();
+        Ok(answer)
+    }
+
+    /// Returns an error for a change that the index has no room for. What can't be shown must not be
+    /// committed: it would be in force nowhere, and stop all later changes until the index has room.
+    /// A piece of a sweep shows nothing new.
+    pub(in crate::store) fn expect_room(&self, change: &Change) -> Result<(), Error> {
+        self.records.index.expect_room(change).map_err(Error::IndexFull)
+    }
+
+    /// Commits changes that don't depend on each other in one durable write, once the callers that
+    /// wait have had their turn. None of them replaces an owner, and there is room for each. Lets
+    /// `answer` read what it needs of their outcomes, and then removes what is old, if that is due.
+    pub(in crate::store) fn commit_each<T>(
+        &self,
+        changes: &[Change],
+        answer: impl FnOnce(Vec<Result<Applied, Rejection>>) -> T,
+    ) -> Result<T, Error> {
+        if changes.is_empty() {
+            return Ok(answer(Vec::new()));
+        }
+        let outcomes = self.commit_batch(&self.lock_commits()?, changes)?;
+        let answer = answer(outcomes);
         self.prune_if_due();
         self.purge_if_due();
         Ok(answer)

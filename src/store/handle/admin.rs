@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bulk::Bulk;
 use super::feed::EventFeed;
 use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
@@ -52,7 +53,8 @@ impl AdminKeys {
         Ok(handle)
     }
 
-    /// Creates a key of an owner.
+    /// Creates a key of an owner, and the owner too if the request says so
+    /// ([`CreateKey::or_create_owner`]) and it doesn't exist.
     ///
     /// # Errors
     /// As [`KeyStore::create_key`](crate::KeyStore::create_key).
@@ -73,6 +75,18 @@ impl AdminKeys {
         key: &IdempotencyKey,
     ) -> Result<IssuedOnce, Error> {
         self.store.create_key_once(&self.by, owner, &request, key)
+    }
+
+    /// Creates many keys, each for itself, in pieces. Keys of owners that don't exist yet may create
+    /// them ([`CreateKey::or_create_owner`]).
+    ///
+    /// The outcomes are those of [`create`](Self::create).
+    pub fn create_many(
+        &self,
+        requests: impl IntoIterator<Item = (OwnerId, CreateKey), IntoIter: Send + 'static>,
+    ) -> Bulk<Issued> {
+        let handle = self.clone();
+        Bulk::new(requests, move |piece| handle.store.create_keys(&handle.by, piece))
     }
 
     /// Replaces, once, the token that a request under this idempotency key issued and that was lost
@@ -163,6 +177,17 @@ impl AdminKeys {
     /// `State` unless it is revoked, and as [`KeyStore`](crate::KeyStore) says.
     pub fn purge(&self, id: KeyId) -> Result<(), Error> {
         self.store.purge_key(&self.by, id, self.expected)
+    }
+
+    /// Removes many revoked keys, each for itself, in pieces. Their events stay.
+    ///
+    /// The outcomes are those of [`purge`](Self::purge).
+    pub fn purge_many(
+        &self,
+        ids: impl IntoIterator<Item = KeyId, IntoIter: Send + 'static>,
+    ) -> Bulk<()> {
+        let handle = self.clone();
+        Bulk::new(ids, move |piece| handle.store.purge_keys(&handle.by, piece, handle.expected))
     }
 
     /// Creates an owner, with its first key if the request has one.

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use super::bulk::Bulk;
 use crate::authority::{Authority, CorrelationId, Reason};
 use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::invalid::Invalid;
@@ -157,6 +158,17 @@ impl<R: Managing> Keys<R> {
     /// damaged record doesn't show that it is the owner's.
     pub fn revoke(&self, id: KeyId) -> Result<ChangedKey, Error> {
         self.change(id, &KeyAction::Revoke)
+    }
+
+    /// Revokes many keys, each for itself, in pieces. This is final.
+    ///
+    /// The outcomes are those of [`revoke`](Self::revoke).
+    pub fn revoke_many(
+        &self,
+        ids: impl IntoIterator<Item = KeyId, IntoIter: Send + 'static>,
+    ) -> Bulk<ChangedKey> {
+        let (store, by, expected) = (Arc::clone(&self.store), self.by.clone(), self.expected);
+        Bulk::new(ids, move |piece| store.revoke_keys(&by, piece, expected))
     }
 
     /// Revokes the key and its descendants: all keys that were created with it, directly or through

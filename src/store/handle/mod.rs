@@ -4,6 +4,7 @@
 //! A call that a holder may not make isn't on its handle, so it doesn't compile.
 
 mod admin;
+mod bulk;
 mod delegated;
 mod feed;
 mod keys;
@@ -11,6 +12,7 @@ mod owner;
 mod verifier;
 
 pub use admin::{AdminKeys, AsAdmin};
+pub use bulk::Bulk;
 pub use delegated::{AsDelegate, DelegatedKeys};
 pub use feed::{EventFeed, FeedItem};
 pub use keys::{Keys, Managing};

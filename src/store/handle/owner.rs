@@ -1,5 +1,6 @@
 //! The handle of one owner.
 
+use super::bulk::Bulk;
 use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::id::{KeyId, OwnerId};
@@ -97,6 +98,21 @@ impl OwnerKeys {
     /// As [`KeyStore::create_key`](crate::KeyStore::create_key).
     pub fn create(&self, request: CreateKey) -> Result<Issued, Error> {
         self.store.create_key(&self.by, &self.own_id()?, &request)
+    }
+
+    /// Creates many keys of the owner, each for itself, in pieces.
+    ///
+    /// The outcomes are those of [`create`](Self::create).
+    pub fn create_many(
+        &self,
+        requests: impl IntoIterator<Item = CreateKey, IntoIter: Send + 'static>,
+    ) -> Bulk<Issued> {
+        let handle = self.clone();
+        Bulk::new(requests, move |piece: &[CreateKey]| {
+            let owner = handle.own_id()?;
+            let piece: Vec<_> = piece.iter().map(|request| (owner, request.clone())).collect();
+            handle.store.create_keys(&handle.by, &piece)
+        })
     }
 
     /// Lets the count of the key's quota begin whole again. Only of a quota that

@@ -6,11 +6,12 @@ use super::authorize::Principal;
 use super::key_rules::{self, PolicyContext};
 use super::new_key::{Minter, issuance_preconditions};
 use super::quarantine::{or_purge, or_quarantine};
-use super::retry::{Decision, attempt, check_version};
+use super::retry::{Decision, attempt, attempt_again_if, check_version};
 use crate::authority::Authority;
-use crate::backend::{Applied, Change, Write};
+use crate::backend::{Applied, Change, Precondition, Rejection, Write};
 use crate::event::{EventKind, Fields};
 use crate::id::{Generation, KeyId, NumericId, OwnerId, Version};
+use crate::invalid::{Invalid, Problem};
 use crate::key::{Grant, KeyRecord, OwnerRecord};
 use crate::store::engine::{Engine, MetadataState};
 use crate::store::types::SettingsCheck;
@@ -44,33 +45,73 @@ impl Manager {
         owner: &OwnerId,
         request: &CreateKey,
     ) -> Result<Issued, Error> {
-        attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, authority)?;
-            Ok(self.creation(&caller, owner, request)?.into_decision())
+        attempt_again_if(&self.engine, owner_came_or_went(request), || {
+            self.decide_creation(authority, owner, request)
         })
     }
 
     /// Decides a creation.
+    pub(super) fn decide_creation(
+        &self,
+        authority: &Authority,
+        owner: &OwnerId,
+        request: &CreateKey,
+    ) -> Result<Decision<'_, Issued>, Error> {
+        let caller = Principal::new(&self.engine, authority)?;
+        Ok(self.creation(&caller, owner, request)?.into_decision())
+    }
+
+    /// Decides a creation by a caller that is judged already.
     pub(super) fn creation(
         &self,
         caller: &Principal<'_>,
         owner: &OwnerId,
         request: &CreateKey,
     ) -> Result<Issuance, Error> {
-        let owner = caller.load_owner(&self.engine, owner)?;
+        let (owner, owner_change) = self.owner_for_key(caller, owner, request)?;
         let state = self.engine.records.metadata();
         let context = self.policy_context(&owner, &state);
         let draft = self.minter.draft_key(caller, owner.id, &context, request, &state)?;
-        let change = issuance_preconditions(Change::default(), &owner, &state);
-        let change = caller.with_preconditions(draft.add_to(change, caller));
         let (viewer, now) = (caller.viewer(), caller.now);
-        let change = change.lapsing(self.engine.lapse_expired_by(now));
+        let change = match owner_change {
+            // No key of this owner can have expired.
+            Some(change) => change.requiring(Precondition::StoreMetadata(state.metadata.version)),
+            None => issuance_preconditions(Change::default(), &owner, &state)
+                .lapsing(self.engine.lapse_expired_by(now)),
+        };
+        let change = caller.with_preconditions(draft.add_to(change, caller));
         let usage = self.usage.of_new(&draft.record, now);
         let (key, generation) = (draft.record.id, draft.record.current.generation);
         let answer = move |applied: Applied| {
             draft.into_issued(&applied, &owner, &state.metadata, (viewer, now), usage)
         };
         Ok(Issuance { change, key, generation, answer: Box::new(answer) })
+    }
+
+    /// Loads the owner of a new key. If there is none and the request says so, drafts it instead, with
+    /// the change that creates it.
+    fn owner_for_key(
+        &self,
+        caller: &Principal<'_>,
+        id: &OwnerId,
+        request: &CreateKey,
+    ) -> Result<(OwnerRecord, Option<Change>), Error> {
+        let Some(new) = request.or_create_owner.as_deref() else {
+            return Ok((caller.load_owner(&self.engine, id)?, None));
+        };
+        caller.require_administrator()?;
+        if new.first_key.is_some() {
+            let what = "must be an owner without a first key; the request is the key's";
+            return Err(Invalid::new("or_create_owner", Problem::Required { what }).into());
+        }
+        match caller.load_owner(&self.engine, id) {
+            Err(Error::NotFound(Resource::Owner)) => {
+                let check = self.settings_check.as_deref();
+                let (owner, change) = self.minter.draft_owner(caller, id, new, check)?;
+                Ok((owner, Some(change)))
+            }
+            owner => Ok((owner?, None)),
+        }
     }
 
     pub(in crate::store) fn key(&self, authority: &Authority, id: KeyId) -> Result<Key, Error> {
@@ -110,43 +151,52 @@ impl Manager {
         action: &KeyAction,
         expected: Option<Version>,
     ) -> Result<ChangedKey, Error> {
-        let answer = attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, authority)?;
-            let (key, owner) = caller.load_key(&self.engine, id)?;
-            let state = self.engine.records.metadata();
-            let context = self.policy_context(&owner, &state);
-            let (viewer, now) = (caller.viewer(), caller.now);
-            let Some(changed) = key_rules::act(&caller, &key, action, context)? else {
-                let usage = self.usage.of_one(&key, now);
-                let key = Key::new(key, &owner, &state.metadata, (viewer, now)).with_usage(usage);
-                return Ok(Decision::Answer(ChangedKey::Whole(Box::new(key))));
-            };
-            check_version(expected, key.version)?;
-            let record = changed.record;
-            let event = caller.key_event(changed.kind, &record, changed.fields, None);
-            let written = Box::new(record.clone());
-            let write = match action {
-                KeyAction::RefillQuota => Write::GrantKeyUses(written, Grant::Refill),
-                KeyAction::AddToQuota(uses) => Write::GrantKeyUses(written, Grant::add(*uses)?),
-                _ => Write::ReplaceKey(written),
-            };
-            let change = Change::of(write, event);
-            // A lapsed key whose expiry moves is judged as a new one.
-            let counts_again = key.lapsed_at.is_some() && record.lapsed_at.is_none();
-            let change = if rests_on_owner(action) || counts_again {
-                issuance_preconditions(change, &owner, &state)
-            } else {
-                change
-            };
-            let change = change.lapsing(self.engine.lapse_expired_by(now));
-            Ok(Decision::commit(caller.with_preconditions(change), move |_| {
-                // Read after the commit, which decides what is left of a quota.
-                let usage = self.usage.of_one(&record, now);
-                let key = Key::new(record, &owner, &state.metadata, (viewer, now));
-                ChangedKey::Whole(Box::new(key.with_usage(usage)))
-            }))
-        });
+        let answer = attempt(&self.engine, || self.decide_action(authority, id, action, expected));
         or_quarantine(&self.engine, authority, id, action, answer)
+    }
+
+    /// Decides an action on a key.
+    pub(super) fn decide_action(
+        &self,
+        authority: &Authority,
+        id: KeyId,
+        action: &KeyAction,
+        expected: Option<Version>,
+    ) -> Result<Decision<'_, ChangedKey>, Error> {
+        let caller = Principal::new(&self.engine, authority)?;
+        let (key, owner) = caller.load_key(&self.engine, id)?;
+        let state = self.engine.records.metadata();
+        let context = self.policy_context(&owner, &state);
+        let (viewer, now) = (caller.viewer(), caller.now);
+        let Some(changed) = key_rules::act(&caller, &key, action, context)? else {
+            let usage = self.usage.of_one(&key, now);
+            let key = Key::new(key, &owner, &state.metadata, (viewer, now)).with_usage(usage);
+            return Ok(Decision::Answer(ChangedKey::Whole(Box::new(key))));
+        };
+        check_version(expected, key.version)?;
+        let record = changed.record;
+        let event = caller.key_event(changed.kind, &record, changed.fields, None);
+        let written = Box::new(record.clone());
+        let write = match action {
+            KeyAction::RefillQuota => Write::GrantKeyUses(written, Grant::Refill),
+            KeyAction::AddToQuota(uses) => Write::GrantKeyUses(written, Grant::add(*uses)?),
+            _ => Write::ReplaceKey(written),
+        };
+        let change = Change::of(write, event);
+        // A lapsed key whose expiry moves is judged as a new one.
+        let counts_again = key.lapsed_at.is_some() && record.lapsed_at.is_none();
+        let change = if rests_on_owner(action) || counts_again {
+            issuance_preconditions(change, &owner, &state)
+        } else {
+            change
+        };
+        let change = change.lapsing(self.engine.lapse_expired_by(now));
+        Ok(Decision::commit(caller.with_preconditions(change), move |_| {
+            // Read after the commit, which decides what is left of a quota.
+            let usage = self.usage.of_one(&record, now);
+            let key = Key::new(record, &owner, &state.metadata, (viewer, now));
+            ChangedKey::Whole(Box::new(key.with_usage(usage)))
+        }))
     }
 
     pub(in crate::store) fn rotate_key(
@@ -208,19 +258,27 @@ impl Manager {
         id: KeyId,
         expected: Option<Version>,
     ) -> Result<(), Error> {
-        let answer = attempt(&self.engine, || {
-            let caller = Principal::new(&self.engine, authority)?;
-            let (key, _) = caller.load_key(&self.engine, id)?;
-            caller.require_administrator()?;
-            if key.revoked.is_none() {
-                return Err(Error::State(StateProblem::NotRevoked));
-            }
-            check_version(expected, key.version)?;
-            let event = caller.key_event(EventKind::KeyPurged, &key, Fields::NONE, None);
-            let change = Change::of(Write::RemoveKey(key.id, key.version), event);
-            Ok(Decision::commit(change, |_| ()))
-        });
+        let answer = attempt(&self.engine, || self.decide_purge(authority, id, expected));
         or_purge(&self.engine, authority, id, answer)
+    }
+
+    /// Decides a purge.
+    pub(super) fn decide_purge(
+        &self,
+        authority: &Authority,
+        id: KeyId,
+        expected: Option<Version>,
+    ) -> Result<Decision<'_, ()>, Error> {
+        let caller = Principal::new(&self.engine, authority)?;
+        let (key, _) = caller.load_key(&self.engine, id)?;
+        caller.require_administrator()?;
+        if key.revoked.is_none() {
+            return Err(Error::State(StateProblem::NotRevoked));
+        }
+        check_version(expected, key.version)?;
+        let event = caller.key_event(EventKind::KeyPurged, &key, Fields::NONE, None);
+        let change = Change::of(Write::RemoveKey(key.id, key.version), event);
+        Ok(Decision::commit(change, |_| ()))
     }
 
     pub(super) fn policy_context<'a>(
@@ -232,6 +290,15 @@ impl Manager {
             settings_check: self.settings_check.as_deref(),
             ..PolicyContext::new(self.engine.records.catalogue(), owner, &state.metadata)
         }
+    }
+}
+
+/// Returns which rejections of a creation mean that another caller has created or removed the owner
+/// that the request would create.
+pub(super) fn owner_came_or_went(request: &CreateKey) -> impl Fn(&Rejection) -> bool {
+    let may_create = request.or_create_owner.is_some();
+    move |rejection| {
+        may_create && matches!(rejection, Rejection::OwnerExists | Rejection::OwnerMissing)
     }
 }
 

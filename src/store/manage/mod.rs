@@ -5,10 +5,11 @@
 //! | `authorize` | the caller, and what its authority allows: the only place where authority is checked |
 //! | `retry` | deciding, committing, and deciding again if a record changed in between |
 //! | `keys`, `key_rules`, `new_key` | the calls on keys; the pure rules of their life; new keys |
+//! | `bulk` | many independent changes, in pieces |
 //! | `descendants` | a key with all that it created, directly or through others |
 //! | `once` | creations and rotations that take effect once, however often they are sent |
 //! | `graces` | graces that were reckoned by a clock that was ahead, mended |
-//! | `owners`, `limit_rules` | the calls on owners; the rules of limits on keys and owners |
+//! | `owners`, `new_owner`, `limit_rules` | the calls on owners; new owners; the rules of limits on keys and owners |
 //! | `store_rules` | the calls that concern the whole store |
 //! | `pepper_retirement` | retiring a pepper, by a call or at the opening |
 //! | `list`, `cursor` | pages of keys, owners and events |
@@ -19,6 +20,7 @@
 //! the records. The pure rules decide. `retry` gives the change to the engine.
 
 mod authorize;
+mod bulk;
 mod cursor;
 pub(super) mod descendants;
 mod graces;
@@ -28,6 +30,7 @@ pub(super) mod leaked_tokens;
 mod limit_rules;
 pub(super) mod list;
 mod new_key;
+mod new_owner;
 mod once;
 mod owners;
 pub(super) mod pepper_retirement;

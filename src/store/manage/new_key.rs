@@ -83,7 +83,7 @@ impl Draft {
 /// Mints new tokens, and drafts new keys.
 #[derive(Debug)]
 pub(in crate::store) struct Minter {
-    engine: Arc<Engine>,
+    pub(super) engine: Arc<Engine>,
     pub(super) sealer: Arc<Sealer>,
     /// Locked, since each id must be greater than the one before. Without the lock two threads
     /// could draw from the same state.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::authorize::{KeyReach, Principal};
-use super::keys::{Issuance, Manager};
-use super::retry::{Decision, attempt};
+use super::keys::{Issuance, Manager, owner_came_or_went};
+use super::retry::{Decision, attempt, attempt_again_if};
 use super::reveal::note_reveal;
 use crate::authority::{Authority, Role};
-use crate::backend::{Change, Once};
+use crate::backend::{Change, Once, Rejection};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
@@ -30,7 +30,8 @@ impl Manager {
     ) -> Result<IssuedOnce, Error> {
         let request_id = RequestId { scope: scope(&authority.role), key: key.clone() };
         let content = content(&("create", owner, request))?;
-        self.issue_once(authority, &request_id, content, |caller| {
+        let is_overtaken = owner_came_or_went(request);
+        self.issue_once(authority, &request_id, content, is_overtaken, |caller| {
             self.creation(caller, owner, request)
         })
     }
@@ -46,9 +47,13 @@ impl Manager {
     ) -> Result<IssuedOnce, Error> {
         let request_id = RequestId { scope: scope(&authority.role), key: key.clone() };
         let content = content(&("rotate", id, request, expected))?;
-        self.issue_once(authority, &request_id, content, |caller| {
-            self.rotation(caller, id, request, expected)
-        })
+        self.issue_once(
+            authority,
+            &request_id,
+            content,
+            |_| false,
+            |caller| self.rotation(caller, id, request, expected),
+        )
     }
 
     /// Replaces the token that a request issued and that was lost on the way. The lost token ends;
@@ -93,9 +98,10 @@ impl Manager {
         authority: &Authority,
         id: &RequestId,
         content: [u8; 32],
+        is_overtaken: impl Fn(&Rejection) -> bool,
         issue: impl Fn(&Principal<'_>) -> Result<Issuance, Error>,
     ) -> Result<IssuedOnce, Error> {
-        attempt(&self.engine, || {
+        attempt_again_if(&self.engine, is_overtaken, || {
             let caller = Principal::repeating(&self.engine, authority)?;
             let over_before = self.over_before();
             match self.requested(id, over_before)? {

@@ -15,11 +15,7 @@ use crate::clock::Timestamp;
 use crate::event::{EventKind, Fields};
 use crate::id::{OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
-use crate::key::{
-    DEFAULT_MAX_KEYS, Grant, Kind, Limits, OwnerRecord, SettingNames, Settings, SettingsPatch,
-    TokensValidFrom,
-};
-use crate::permission::Access;
+use crate::key::{Grant, Kind, OwnerRecord, SettingNames, SettingsPatch, TokensValidFrom};
 use crate::store::types::error::{Error, StateProblem};
 use crate::store::types::request::{CreateKey, CreateOwner, OwnerAction, UpdateOwner};
 use crate::store::types::views::{CreatedOwner, Owner, RevokedAll};
@@ -33,39 +29,9 @@ impl Manager {
     ) -> Result<CreatedOwner, Error> {
         attempt(&self.engine, || {
             let caller = Principal::new(&self.engine, authority)?;
-            caller.require_administrator()?;
             let state = self.engine.records.metadata();
-            let max_access = request.max_access.clone().unwrap_or(Access::Full);
-            max_access.check(self.engine.records.catalogue())?;
-            let mut limits = Limits::default();
-            let incarnation = self.minter.new_incarnation()?;
-            let quota_version = incarnation.quota_version(Version::FIRST);
-            limit_rules::set(&caller, &mut limits, &request.limits, quota_version)?;
-            let mut owner = OwnerRecord {
-                sweeps: None,
-                id: *id,
-                version: Version::FIRST,
-                incarnation,
-                defaults: Settings::default(),
-                fixed_defaults: SettingNames::default(),
-                suspended: None,
-                max_access,
-                limits,
-                max_keys: request.max_keys.unwrap_or(DEFAULT_MAX_KEYS),
-                lifetime: request.lifetime.unwrap_or_default(),
-                tokens_valid_from: self.engine.records.epochs_of_purged(id)?,
-                created_at: caller.now,
-                created_by: caller.authority.actor.clone(),
-                updated_at: caller.now,
-            };
-            let defaults = request.defaults.as_ref();
-            self.set_defaults(&caller, &mut owner, defaults, request.fixed_defaults.as_ref())?;
-            if owner.defaults.is_empty() {
-                // The service checks them even if there are none.
-                setting_rules::check_no_defaults(&caller, self.settings_check.as_deref())?;
-            }
-            let event = caller.owner_event(EventKind::OwnerCreated, &owner, Fields::NONE);
-            let mut change = Change::of(Write::CreateOwner(Box::new(owner.clone())), event);
+            let check = self.settings_check.as_deref();
+            let (owner, mut change) = self.minter.draft_owner(&caller, id, request, check)?;
             let draft = match &request.first_key {
                 Some(first) => {
                     check_first_key(first)?;
@@ -227,6 +193,7 @@ impl Manager {
             let owner = caller.load_owner(&self.engine, id)?;
             caller.check_current()?;
             let state = self.engine.records.metadata();
+            replacement.map_or(Ok(()), check_owner_exists)?;
             if replacement.is_none() && !self.has_unrevoked(owner.id, caller.now)? {
                 return Ok(Decision::Answer(RevokedAll { revoked: 0, replacement: None }));
             }
@@ -303,10 +270,20 @@ impl Manager {
 
 /// Checks that an owner's first key is a standard key.
 fn check_first_key(request: &CreateKey) -> Result<(), Invalid> {
+    check_owner_exists(request)?;
     if request.kind == Kind::Standard {
         return Ok(());
     }
     Err(Invalid::new("first key", Problem::Required { what: "must be a standard key" }))
+}
+
+/// Checks that a request doesn't ask for an owner where the call has one.
+fn check_owner_exists(request: &CreateKey) -> Result<(), Invalid> {
+    if request.or_create_owner.is_none() {
+        return Ok(());
+    }
+    let what = "must be left out of a first key and of a replacement, whose owner the call names";
+    Err(Invalid::new("or_create_owner", Problem::Required { what }))
 }
 
 /// Checks that a new `tokens_valid_from` doesn't lie in the future.

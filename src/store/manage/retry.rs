@@ -31,6 +31,16 @@ pub(super) fn attempt<'a, T>(
     engine: &Engine,
     decide: impl Fn() -> Result<Decision<'a, T>, Error>,
 ) -> Result<T, Error> {
+    attempt_again_if(engine, |_| false, decide)
+}
+
+/// Does the same, and decides again also after the rejections that `is_overtaken` names: they mean
+/// that another caller was first.
+pub(super) fn attempt_again_if<'a, T>(
+    engine: &Engine,
+    is_overtaken: impl Fn(&Rejection) -> bool,
+    decide: impl Fn() -> Result<Decision<'a, T>, Error>,
+) -> Result<T, Error> {
     for _ in 0..MAX_ATTEMPTS {
         let (change, answer) = match decide()? {
             Decision::Answer(answer) => return Ok(answer),
@@ -38,6 +48,7 @@ pub(super) fn attempt<'a, T>(
         };
         match engine.commit_and(change, |outcome| outcome.map(answer))? {
             Ok(answer) => return Ok(answer),
+            Err(rejection) if is_overtaken(&rejection) => {}
             Err(rejection) => {
                 if let Some(error) = error_of(engine, rejection)? {
                     return Err(error);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::UsageSettings;
+use crate::event::EventKind;
 use crate::invalid::{Invalid, Problem};
+use crate::key::Kind;
 
 /// The alerts that a store writes as events. Defaults to none.
 ///
@@ -14,6 +16,7 @@ use crate::invalid::{Invalid, Problem};
 /// const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// let settings = AlertSettings::new()
 ///     .expiries()
+///     .expiring_within(14 * DAY)
 ///     .trials_ending_within(3 * DAY)
 ///     .tokens_older_than(90 * DAY)
 ///     .keys_unused_for(30 * DAY)
@@ -25,7 +28,8 @@ use crate::invalid::{Invalid, Problem};
 #[must_use]
 pub struct AlertSettings {
     pub(in crate::store) expiries: bool,
-    pub(in crate::store) trials_ending: Option<Duration>,
+    expiring: Option<Duration>,
+    trials_ending: Option<Duration>,
     pub(in crate::store) old_tokens: Option<Duration>,
     pub(in crate::store) unused: Option<Duration>,
     pub(in crate::store) previous_tokens: Option<Duration>,
@@ -51,7 +55,17 @@ impl AlertSettings {
         self
     }
 
-    /// Alerts about trial keys that expire within `ahead`: `TrialEnding`, once for each expiry.
+    /// Alerts about keys that expire within `ahead`: `KeyExpiring`, once for each expiry, also if the
+    /// expiry was less than `ahead` away when it was set. A key whose expiry has come, or that is
+    /// revoked, gets no such alert. Trial keys are among them, unless
+    /// [`trials_ending_within`](Self::trials_ending_within) is set too.
+    pub fn expiring_within(mut self, ahead: Duration) -> Self {
+        self.expiring = Some(ahead);
+        self
+    }
+
+    /// Alerts about trial keys that expire within `ahead`: `TrialEnding`, once for each expiry, and no
+    /// `KeyExpiring` beside it.
     pub fn trials_ending_within(mut self, ahead: Duration) -> Self {
         self.trials_ending = Some(ahead);
         self
@@ -95,6 +109,14 @@ impl AlertSettings {
     pub fn only_when_asked(mut self) -> Self {
         self.only_when_asked = true;
         self
+    }
+
+    /// Returns how long before its expiry a key of this kind is alerted, and by which event.
+    pub(in crate::store) fn expiring(&self, kind: Kind) -> Option<(Duration, EventKind)> {
+        let of_trials = self.trials_ending.filter(|_| kind == Kind::Trial);
+        of_trials
+            .map(|ahead| (ahead, EventKind::TrialEnding))
+            .or(self.expiring.map(|ahead| (ahead, EventKind::KeyExpiring)))
     }
 
     /// Tests whether no alert is set.

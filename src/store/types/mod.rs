@@ -8,6 +8,7 @@
 //! | `verify_error` | the reasons for which a verification fails |
 //! | `usage_settings`, `alert_settings` | the usage that a store keeps, and the alerts that it writes |
 //! | `health` | whether a store answers, and what an operator has to look at |
+//! | `bulk` | the size of a piece of a bulk call |
 //! | `clock` | clocks that a store finds wrong |
 //! | `reserved` | the uses that a verification has reserved |
 //! | `settings_check` | the service's own check of settings |
@@ -15,6 +16,7 @@
 //! Nothing here imports the engine, the index or a handle.
 
 pub(in crate::store) mod alert_settings;
+pub(in crate::store) mod bulk;
 pub(in crate::store) mod clock;
 pub(in crate::store) mod error;
 pub(in crate::store) mod health;

@@ -1,7 +1,9 @@
 //! Questions that cases often ask of a backend.
 
+use std::fmt::Display;
+
 use super::failure::{Failure, Tested, ensure, ensure_eq};
-use super::walk;
+use super::{walk, wording};
 use crate::backend::{
     Applied, Backend, Change, CommitOutcome, EventFilter, KeyFilter, Rejection, Scanned,
     ScannedKey, ScannedOwner, StateSet, UsageChange, UsageOutcome, UsageSubject,
@@ -16,27 +18,51 @@ pub(super) trait Ask: Backend {
     /// Commits one change, which must take effect.
     #[track_caller]
     fn apply(&self, change: Change) -> Result<Applied, Failure> {
+        let named = wording::of_change(&change);
         match self.commit_one(change)? {
             Ok(applied) => Ok(applied),
-            Err(rejection) => Err(refused(&rejection)),
+            Err(rejection) => Err(refused(&named, &rejection)),
         }
     }
 
     /// Commits changes as one batch, all of which must take effect.
     #[track_caller]
     fn apply_all(&self, batch: &[Change]) -> Result<Vec<Applied>, Failure> {
-        match self.batch(batch)?.into_iter().collect() {
-            Ok(applied) => Ok(applied),
-            Err(rejection) => Err(refused(&rejection)),
+        let mut applied = Vec::with_capacity(batch.len());
+        for (change, outcome) in batch.iter().zip(self.batch(batch)?) {
+            match outcome {
+                Ok(outcome) => applied.push(outcome),
+                Err(rejection) => return Err(refused(&wording::of_change(change), &rejection)),
+            }
         }
+        Ok(applied)
     }
 
     /// Commits one change, which must be refused.
     #[track_caller]
     fn refuse(&self, change: Change) -> Result<Rejection, Failure> {
+        let named = wording::of_change(&change);
         match self.commit_one(change)? {
-            Ok(_) => Err(Failure::new("a change took effect that must be refused")),
+            Ok(_) => {
+                Err(Failure::new(format!("{named}: the change took effect, but must be refused")))
+            }
             Err(rejection) => Ok(rejection),
+        }
+    }
+
+    /// Commits one change, which must be refused for just this reason.
+    #[track_caller]
+    fn expect_refusal(&self, change: Change, expected: &Rejection, what: impl Display) -> Tested {
+        let (named, must) = (wording::of_change(&change), wording::of_rejection(expected));
+        match self.commit_one(change)? {
+            Ok(_) => Err(Failure::new(format!(
+                "{what} ({named}): the change took effect, but must be refused: {must}"
+            ))),
+            Err(found) if found != *expected => Err(Failure::new(format!(
+                "{what} ({named}): refused for another reason, {}; must be: {must}",
+                wording::of_rejection(&found)
+            ))),
+            Err(_) => Ok(()),
         }
     }
 
@@ -175,8 +201,9 @@ pub(super) trait Ask: Backend {
 impl<B: Backend + ?Sized> Ask for B {}
 
 #[track_caller]
-fn refused(rejection: &Rejection) -> Failure {
-    Failure::new(format!("a change was refused that must take effect: {rejection}"))
+fn refused(change: &str, rejection: &Rejection) -> Failure {
+    let why = wording::of_rejection(rejection);
+    Failure::new(format!("{change}: the change was refused, but must take effect: {why}"))
 }
 
 #[track_caller]

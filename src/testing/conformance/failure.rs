@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::panic::Location;
 
+use super::wording::Words;
+
 /// A promise that wasn't kept, and where in the suite that was found.
 ///
 /// It isn't an [`Error`] itself, so that every error turns into it with `?`.
@@ -64,6 +66,30 @@ impl fmt::Debug for Failure {
     }
 }
 
+/// A compared value. The macro calls `said` on a reference to it, and the compiler looks for
+/// [`InWords`] first: where the value has words, these are shown.
+pub(super) struct Said<'a, T: ?Sized>(pub(super) &'a T);
+
+pub(super) trait InWords {
+    fn said(&self) -> String;
+}
+
+impl<T: Words + ?Sized> InWords for Said<'_, T> {
+    fn said(&self) -> String {
+        self.0.words()
+    }
+}
+
+pub(super) trait ByDebug {
+    fn said(&self) -> String;
+}
+
+impl<T: fmt::Debug + ?Sized> ByDebug for &Said<'_, T> {
+    fn said(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}
+
 /// The result of a case.
 pub(super) type Tested = Result<(), Failure>;
 
@@ -82,9 +108,14 @@ macro_rules! ensure_eq {
         match (&$found, &$expected) {
             (found, expected) => {
                 if *found != *expected {
+                    // One of the two says it.
+                    #[allow(unused_imports)]
+                    use $crate::testing::conformance::failure::{ByDebug as _, InWords as _, Said};
                     return Err($crate::testing::conformance::Failure::new(format!(
-                        "{}: found {found:?}, expected {expected:?}",
-                        format_args!($($what)+)
+                        "{}: found {}, expected {}",
+                        format_args!($($what)+),
+                        (&Said(found)).said(),
+                        (&Said(expected)).said(),
                     )));
                 }
             }
@@ -97,6 +128,7 @@ pub(super) use {ensure, ensure_eq};
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Rejection;
 
     fn checked(found: u8) -> Tested {
         ensure!(found > 0, "nothing found");
@@ -110,6 +142,15 @@ mod tests {
         let failure = |found| checked(found).unwrap_err().to_string();
         assert!(failure(0).starts_with("nothing found [failure.rs:"));
         assert!(failure(1).starts_with("how many: found 1, expected 2 [failure.rs:"));
+        let refused = || -> Tested {
+            let found: Result<(), Rejection> = Err(Rejection::OwnerMissing);
+            ensure_eq!(found, Err(Rejection::OwnerExists), "a creation");
+            Ok(())
+        };
+        let refused = refused().unwrap_err().to_string();
+        let words = "a creation: found refused: the owner does not exist, expected refused: the owner \
+                     already exists [";
+        assert!(refused.starts_with(words), "{refused}");
         let of_error = failure(2);
         assert!(of_error.starts_with("unexpected error: invalid digit"), "{of_error}");
         assert!(of_error.contains("[failure.rs:"), "{of_error}");

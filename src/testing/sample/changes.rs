@@ -39,7 +39,7 @@ pub fn note(key: &KeyRecord) -> Result<Change, Invalid> {
 pub fn tell(key: &KeyRecord, alert: Alert) -> Result<Change, Invalid> {
     let kind = match alert {
         Alert::Expired(_) => EventKind::KeyExpired,
-        Alert::TrialEnding(_) => EventKind::TrialEnding,
+        Alert::Expiring(_) => EventKind::KeyExpiring,
         Alert::TokenOld(_) => EventKind::TokenOld,
         Alert::Unused(_) => EventKind::KeyUnused,
         Alert::PreviousTokenUsed(_) => EventKind::PreviousTokenUsed,

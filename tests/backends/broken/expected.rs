@@ -418,6 +418,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::ScansShowAKeyTwice, &["query_a_scan_shows_every_record_once"]),
     (Fault::ScansShowKeysFirst, &["query_a_scan_shows_owners_before_keys"]),
     (Fault::ScansTellNoEvent, &["query_a_scan_tells_the_last_event"]),
+    (Fault::ScansTellTheEventAfterThem, &["query_a_scan_tells_no_event_that_came_while_it_ran"]),
     // Pages of keys.
     (Fault::BoundsOfKeysAreIncluded, &["query_keys_are_those_before_and_after_bounds"]),
     (Fault::CountsAreOfAll, &["query_keys_are_counted"]),

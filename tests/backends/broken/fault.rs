@@ -142,6 +142,7 @@ pub(crate) enum Fault {
     ScansShowAKeyTwice,
     ScansShowKeysFirst,
     ScansTellNoEvent,
+    ScansTellTheEventAfterThem,
 
     // Pages of keys.
     BoundsOfKeysAreIncluded,

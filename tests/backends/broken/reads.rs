@@ -27,6 +27,7 @@ impl FaultyBackend {
         self.show(owners, keys, visit);
         Ok(match self.fault {
             Fault::ScansTellNoEvent => 0,
+            Fault::ScansTellTheEventAfterThem => self.memory.last_event()?,
             Fault::EventsAreNumberedFromZero => last.saturating_sub(1),
             _ => last,
         })

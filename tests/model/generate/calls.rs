@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyhasp::id::{KeyId, NumericId, OwnerId};
+use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{Kind, Lifetime, State, StoreRules};
 use keyhasp::store::NumericIdChoice;
 use keyhasp::{IfInUse, Rotate, VerifiedKey};
@@ -75,7 +75,7 @@ impl Generator<'_> {
                 self.on_key(id, OnKey::ConvertTrial(expiry))
             }
             Pick::Count => Call::Count { query: self.key_query() },
-            Pick::CreateKey => Call::CreateKey { owner: self.owner(), key: self.new_key() },
+            Pick::CreateKey => self.create_key(),
             Pick::CreateOwner => self.create_owner(),
             Pick::Deactivate => self.on_any_key(OnKey::Deactivate),
             Pick::InvalidatePrevious => {
@@ -131,6 +131,15 @@ impl Generator<'_> {
                 let id = self.key_that(|key| !key.is_live());
                 Call::Purge { id, expected: self.expecting_key(id) }
             }
+            // A bulk call may meet a key that is purged beside changes before or after that.
+            Pick::PurgeMany if self.model.opening.key_retention.is_some() => self.fill(Pick::Purge),
+            Pick::RevokeMany if self.model.opening.key_retention.is_some() => {
+                self.fill(Pick::Revoke)
+            }
+            Pick::PurgeMany => {
+                let (ids, expected) = self.many(|key| !key.is_live());
+                Call::PurgeMany { ids, expected }
+            }
             Pick::PurgeOwner => {
                 let id = self.owner_that(|owner| owner.suspended.is_some());
                 Call::PurgeOwner { id, expected: self.expecting_owner(id) }
@@ -144,8 +153,15 @@ impl Generator<'_> {
             Pick::Revoke => self.on_any_key(OnKey::Revoke),
             Pick::RevokeAll => {
                 let owner = self.owner();
-                let replacement = self.chance.percent(60).then(|| self.new_key());
+                let replacement = self.chance.percent(60).then(|| NewKey {
+                    or_owner: self.chance.percent(2).then(Box::default),
+                    ..self.new_key()
+                });
                 Call::RevokeAll { owner, replacement, expected: self.expecting_owner(owner) }
+            }
+            Pick::RevokeMany => {
+                let (ids, expected) = self.many(KeyFile::is_live);
+                Call::RevokeMany { ids, expected }
             }
             Pick::RevokeTree => {
                 let creators = self.creators();
@@ -237,6 +253,9 @@ impl Generator<'_> {
             | Call::GetOwner { id }
             | Call::PurgeOwner { id, .. }
             | Call::RevokeAll { owner: id, .. } => Some(*id),
+            Call::PurgeMany { ids, .. } | Call::RevokeMany { ids, .. } => {
+                ids.first().and_then(of_key)
+            }
             Call::Count { query } | Call::List { query } | Call::OpenTokens { query } => {
                 query.owners.first().copied()
             }
@@ -247,6 +266,18 @@ impl Generator<'_> {
 
     pub(super) fn on_key(&mut self, id: KeyId, action: OnKey) -> Call {
         Call::ActOnKey { id, action, expected: self.expecting_key(id) }
+    }
+
+    /// Picks keys, mostly with this property and now and then one twice, and their expected version.
+    /// There is at least one: a handle makes no call for none.
+    fn many(&mut self, is_meant: fn(&KeyFile) -> bool) -> (Vec<KeyId>, Option<Version>) {
+        let mut ids: Vec<KeyId> =
+            (0..=self.chance.below(5)).map(|_| self.key_that(is_meant)).collect();
+        if self.chance.percent(15) {
+            ids.extend(ids.first().copied());
+        }
+        let expected = ids.first().and_then(|id| self.expecting_key(*id));
+        (ids, expected)
     }
 
     pub(super) fn on_any_key(&mut self, action: OnKey) -> Call {
@@ -287,9 +318,28 @@ impl Generator<'_> {
 
     pub(super) fn create_owner(&mut self) -> Call {
         let id = self.chance.pick(&owners());
-        let owner = NewOwner {
-            first_key: self.chance.percent(80).then(|| NewKey {
+        Call::CreateOwner { id, owner: self.new_owner(80) }
+    }
+
+    /// Makes a creation of a key, now and then with its owner.
+    fn create_key(&mut self) -> Call {
+        if self.chance.percent(85) {
+            return Call::CreateKey { owner: self.owner(), key: self.new_key() };
+        }
+        let owner = match self.chance.percent(70) {
+            true => self.chance.pick(&owners()),
+            false => self.owner(),
+        };
+        let new = self.new_owner(4);
+        Call::CreateKey { owner, key: NewKey { or_owner: Some(Box::new(new)), ..self.new_key() } }
+    }
+
+    /// Makes an owner, mostly or seldom with a first key.
+    fn new_owner(&mut self, percent_with_key: usize) -> NewOwner {
+        NewOwner {
+            first_key: self.chance.percent(percent_with_key).then(|| NewKey {
                 kind: if self.chance.percent(5) { Kind::Trial } else { Kind::Standard },
+                or_owner: self.chance.percent(2).then(Box::default),
                 ..self.new_key()
             }),
             defaults: self.chance.percent(50).then(|| self.settings()),
@@ -298,8 +348,7 @@ impl Generator<'_> {
             max_access: self.chance.percent(40).then(|| self.reach()),
             max_keys: self.chance.percent(30).then(|| self.max_keys()),
             limits: self.owner_limits(),
-        };
-        Call::CreateOwner { id, owner }
+        }
     }
 
     pub(super) fn update_owner(&mut self) -> Call {
@@ -336,6 +385,7 @@ impl Generator<'_> {
             prefix: self.chance.percent(30).then(|| self.prefix()),
             sealed: self.chance.percent(if self.can_seal() { 60 } else { 2 }),
             limits: self.seldom_limits(),
+            or_owner: None,
         }
     }
 
@@ -404,7 +454,7 @@ impl Generator<'_> {
     fn once(&mut self) -> Call {
         let new = match self.chance.percent(50) {
             true => self.rotate(),
-            false => Call::CreateKey { owner: self.owner(), key: self.new_key() },
+            false => self.create_key(),
         };
         let (name, call) = match self.young_request() {
             Some((name, request)) if self.chance.percent(60) => match self.chance.percent(75) {
@@ -485,11 +535,12 @@ fn is_administrators(call: &Call) -> bool {
         | Call::RetirePepper { .. }
         | Call::Prune { .. }
         | Call::Purge { .. }
+        | Call::PurgeMany { .. }
         | Call::PurgeOwner { .. } => true,
         Call::ActOnKey { action, .. } => {
             matches!(action, OnKey::Block | OnKey::ConvertTrial(_) | OnKey::Unblock)
         }
-        Call::CreateKey { key, .. } => key.kind == Kind::Trial,
+        Call::CreateKey { key, .. } => key.kind == Kind::Trial || key.or_owner.is_some(),
         Call::Once { call, .. } => is_administrators(call),
         _ => false,
     }

@@ -38,11 +38,13 @@ pub(super) enum Pick {
     ExtendExpiry,
     Prune,
     Purge,
+    PurgeMany,
     PurgeOwner,
     Recover,
     Resume,
     Revoke,
     RevokeAll,
+    RevokeMany,
     RevokeTree,
     Rotate,
     Rules,
@@ -53,7 +55,7 @@ pub(super) enum Pick {
     WorkSweeps,
 }
 
-const PICKS: [(usize, Pick); 46] = [
+const PICKS: [(usize, Pick); 48] = [
     (5, Pick::Activate),
     (5, Pick::Block),
     (4, Pick::ChangeRules),
@@ -87,11 +89,13 @@ const PICKS: [(usize, Pick); 46] = [
     (5, Pick::ExtendExpiry),
     (2, Pick::Prune),
     (4, Pick::Purge),
+    (2, Pick::PurgeMany),
     (2, Pick::PurgeOwner),
     (1, Pick::Recover),
     (3, Pick::Resume),
     (6, Pick::Revoke),
     (4, Pick::RevokeAll),
+    (2, Pick::RevokeMany),
     (3, Pick::RevokeTree),
     (18, Pick::Rotate),
     (1, Pick::Rules),

@@ -28,6 +28,15 @@ impl Model {
         key: &NewKey,
         fresh: &Fresh,
     ) -> Decided<Value> {
+        if let Some(new) = &key.or_owner {
+            caller.require_admin()?;
+            if new.first_key.is_some() {
+                return Err(vec![Reason::Invalid("or_create_owner")]);
+            }
+            if !self.owners.contains_key(&owner) {
+                return self.create_owner_of_key(caller, owner, (new, key), fresh);
+            }
+        }
         let file = self.owner_in_reach(caller, owner)?;
         let mut reasons = self.against_new_key(caller, file, key);
         let name = key.name.as_deref().map(label);

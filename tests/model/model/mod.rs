@@ -29,6 +29,6 @@ pub(crate) use reason::Reason;
 pub(crate) use records::{KeyFile, OwnerFile};
 pub(crate) use settings::REFUSED_NAME;
 pub(crate) use spending::Holder;
-pub(crate) use state::{Answer, Fresh, Model, Opening, shown_alerts};
+pub(crate) use state::{Answer, Fresh, Model, Opening, shown_alerts, shown_refusal};
 pub(crate) use verify::Verdict;
 pub(crate) use watching::Alert;

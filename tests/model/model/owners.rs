@@ -31,11 +31,62 @@ impl Model {
         fresh: &Fresh,
     ) -> Decided<Value> {
         caller.require_admin()?;
-        let max_keys = owner.max_keys.unwrap_or(1_000);
-        let mut reasons = Vec::new();
+        let (file, mut reasons) = self.draft_owner(caller, id, owner, fresh);
         if self.owners.contains_key(&id) {
             reasons.push(Reason::OwnerExists);
         }
+        match &owner.first_key {
+            Some(key) => {
+                if key.kind == Kind::Trial {
+                    reasons.push(Reason::Invalid("first key"));
+                }
+                reasons.extend(against_owner_of(key));
+                reasons.extend(self.against_new_key(caller, &file, key));
+                if file.max_keys == 0 {
+                    reasons.push(Reason::TooManyKeys(0));
+                }
+            }
+            None if self.rules.keep_standard_key => reasons.push(Reason::LastStandardKey),
+            None => {}
+        }
+        unless_refused(reasons)?;
+        let shown = file.shown();
+        self.add_owner(caller, file);
+        let first = owner.first_key.as_ref().map(|key| self.add_key(caller, id, key, fresh));
+        Ok(json!({ "owner": shown, "first_key": first }))
+    }
+
+    /// Creates an owner with the key that a caller wants of it.
+    pub(super) fn create_owner_of_key(
+        &mut self,
+        caller: &Caller,
+        id: OwnerId,
+        (owner, key): (&NewOwner, &NewKey),
+        fresh: &Fresh,
+    ) -> Decided<Value> {
+        let (file, mut reasons) = self.draft_owner(caller, id, owner, fresh);
+        reasons.extend(self.against_new_key(caller, &file, key));
+        if file.max_keys == 0 {
+            reasons.push(Reason::TooManyKeys(0));
+        }
+        if self.rules.keep_standard_key && key.kind == Kind::Trial {
+            reasons.push(Reason::LastStandardKey);
+        }
+        unless_refused(reasons)?;
+        self.add_owner(caller, file);
+        Ok(self.add_key(caller, id, key, fresh))
+    }
+
+    /// Makes the record of a new owner, with the reasons against it.
+    fn draft_owner(
+        &self,
+        caller: &Caller,
+        id: OwnerId,
+        owner: &NewOwner,
+        fresh: &Fresh,
+    ) -> (OwnerFile, Vec<Reason>) {
+        let max_keys = owner.max_keys.unwrap_or(1_000);
+        let mut reasons = Vec::new();
         let none = (&Object::new(), &BTreeSet::new());
         let set = set_defaults(none, owner.defaults.as_ref(), owner.fixed.as_ref());
         let (defaults, fixed) = set.unwrap_or_else(|against| {
@@ -66,34 +117,22 @@ impl Model {
             created_by: caller.by.actor.as_str().into(),
             updated_at: self.now,
         };
-        match &owner.first_key {
-            Some(key) => {
-                if key.kind == Kind::Trial {
-                    reasons.push(Reason::Invalid("first key"));
-                }
-                reasons.extend(self.against_new_key(caller, &file, key));
-                if max_keys == 0 {
-                    reasons.push(Reason::TooManyKeys(0));
-                }
-            }
-            None if self.rules.keep_standard_key => reasons.push(Reason::LastStandardKey),
-            None => {}
-        }
         if self.random_fails {
             reasons.push(Reason::Random);
         }
-        if let Some(drawn) = incarnation.filter(|_| reasons.is_empty()) {
+        (file, reasons)
+    }
+
+    fn add_owner(&mut self, caller: &Caller, file: OwnerFile) {
+        let id = file.id;
+        if let Some(drawn) = file.incarnation {
             assert!(
                 self.incarnations.insert((id, drawn)),
                 "{id} had the incarnation {drawn} before"
             );
         }
-        unless_refused(reasons)?;
-        let shown = file.shown();
         self.owners.insert(id, file);
         self.note_owner(&caller.by, EventKind::OwnerCreated, id, Fields::NONE);
-        let first = owner.first_key.as_ref().map(|key| self.add_key(caller, id, key, fresh));
-        Ok(json!({ "owner": shown, "first_key": first }))
     }
 
     pub(super) fn act_on_owner(
@@ -250,6 +289,7 @@ impl Model {
         let mut reasons: Vec<Reason> = caller.not_current().into_iter().collect();
         reasons.extend(conflict(expected, version));
         if let Some(key) = replacement {
+            reasons.extend(against_owner_of(key));
             reasons.extend(self.against_new_key(caller, &self.owners[&owner], key));
             // The replacement takes the place of the revoked keys, so the number of keys grows only
             // if there was none.
@@ -368,4 +408,9 @@ impl Model {
 /// Returns the reason against a `tokens_valid_from` that lies in the future.
 pub(super) fn against_mark(to: Timestamp, now: Timestamp) -> Option<Reason> {
     (to > now).then_some(Reason::Invalid("tokens_valid_from"))
+}
+
+/// Returns the reason against an owner to be created where the call has one.
+fn against_owner_of(key: &NewKey) -> Option<Reason> {
+    key.or_owner.is_some().then_some(Reason::Invalid("or_create_owner"))
 }

@@ -11,6 +11,7 @@ use keyhasp::{EventKind, Prefix, Timestamp};
 use serde_json::{Value, json};
 
 use super::access::Names;
+use super::authority::Caller;
 use super::eyes::hide_administrators;
 use super::once::{RequestFile, Scope};
 use super::reason::Reason;
@@ -19,7 +20,7 @@ use super::spending::{Account, Bucket, Holder};
 use super::sweeps::SweepsFile;
 use super::usage::UsesFile;
 use super::watching::{Alert, AlertStateFile, Alerts};
-use crate::calls::Call;
+use crate::calls::{Call, OnKey};
 use crate::plans::{UsagePlan, WatchPlan};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -50,6 +51,8 @@ pub(crate) struct Fresh {
     pub(crate) gave_cursor: bool,
     /// The alerts of keys, in the order in which they were written.
     pub(crate) told: Vec<Alert>,
+    /// The reasons of the refused ones of many changes, in their order.
+    pub(crate) refused: Vec<Option<Reason>>,
 }
 
 /// The answer of a call.
@@ -230,6 +233,17 @@ impl Model {
                 let told = self.run_alerts(&fresh.told);
                 return Ok(Answer::Shown(shown_alerts(told.len(), &told)));
             }
+            Call::PurgeMany { ids, expected } => {
+                let purge =
+                    |model: &mut Self, caller: &Caller, id| model.purge(caller, id, *expected);
+                return Ok(self.many(by, ids, purge, fresh));
+            }
+            Call::RevokeMany { ids, expected } => {
+                let revoke = |model: &mut Self, caller: &Caller, id| {
+                    model.act_on_key(caller, id, &OnKey::Revoke, *expected)
+                };
+                return Ok(self.many(by, ids, revoke, fresh));
+            }
             Call::Once { name, call } => {
                 self.mend_graces();
                 let mut shown = self.once(by, name, call, fresh)?;
@@ -288,7 +302,9 @@ impl Model {
             Call::FlushUsage
             | Call::LookOut
             | Call::Once { .. }
+            | Call::PurgeMany { .. }
             | Call::Recover
+            | Call::RevokeMany { .. }
             | Call::Wait { .. }
             | Call::WorkSweeps { .. } => Value::Null,
             Call::Rules => self.shown_rules(),
@@ -297,6 +313,34 @@ impl Model {
             hide_administrators(&mut shown);
         }
         Ok(Answer::Shown(shown))
+    }
+
+    /// Makes a call for each of many keys, one after the other.
+    fn many(
+        &mut self,
+        by: &Authority,
+        ids: &[KeyId],
+        call: impl Fn(&mut Self, &Caller, KeyId) -> Decided<Value>,
+        fresh: &Fresh,
+    ) -> Answer {
+        self.mend_graces();
+        let mut outcomes = Vec::new();
+        for (at, id) in ids.iter().enumerate() {
+            let told = fresh.refused.get(at).cloned().flatten();
+            let outcome = self.caller(by).and_then(|caller| {
+                let mut shown = call(self, &caller, *id)?;
+                if !caller.is_admin {
+                    hide_administrators(&mut shown);
+                }
+                Ok(shown)
+            });
+            outcomes.push(outcome.unwrap_or_else(|reasons| {
+                shown_refusal(
+                    told.as_ref().filter(|told| reasons.contains(told)).unwrap_or(&reasons[0]),
+                )
+            }));
+        }
+        Answer::Shown(outcomes.into())
     }
 
     /// Returns the lifetimes that hold for an owner's keys: the owner's and the store's.
@@ -387,4 +431,9 @@ pub(super) fn conflict(expected: Option<Version>, found: u64) -> Option<Reason> 
 /// Returns `Ok` if there is no reason to refuse.
 pub(super) fn unless_refused(reasons: Vec<Reason>) -> Decided<()> {
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+}
+
+/// Shows the refusal of one of many changes.
+pub(crate) fn shown_refusal(reason: &Reason) -> Value {
+    json!({ "refused": format!("{reason:?}") })
 }

@@ -29,7 +29,7 @@ pub(crate) struct Alert {
 #[derive(Clone, Debug, Default)]
 pub(super) struct AlertStateFile {
     expired: Told<Option<Timestamp>>,
-    trial_ending: Told<Option<Timestamp>>,
+    expiring: Told<Option<Timestamp>>,
     old_tokens: Told<BTreeSet<u32>>,
     unused: Told<Option<Timestamp>>,
     previous_tokens: Told<BTreeSet<u32>>,
@@ -76,7 +76,7 @@ pub(super) struct Alerts {
     /// Number of alerts that were held back because there were too many in a minute.
     held_back: usize,
     refused: BTreeSet<KeyId>,
-    /// Ends of trials that no scan found before they came.
+    /// Expiries that no scan found before they came.
     missed: BTreeSet<(KeyId, Timestamp)>,
     /// The times at which unused keys are sure to be checked again.
     unused_again: BTreeMap<KeyId, Timestamp>,
@@ -186,7 +186,7 @@ impl Model {
     fn due(&self) -> Vec<Due> {
         let live: Vec<&KeyFile> = self.keys.values().filter(|key| key.is_live()).collect();
         let by_time = live.iter().flat_map(|key| {
-            [self.expired(key), self.trial_ending(key), self.token_old(key), self.unused(key)]
+            [self.expired(key), self.expiring(key), self.token_old(key), self.unused(key)]
         });
         let is_live = |id: &KeyId| self.keys.get(id).is_some_and(KeyFile::is_live);
         let late = self.alerts.late_uses.iter().filter(|(id, generation)| {
@@ -217,13 +217,21 @@ impl Model {
         is_due.then_some((alert(EventKind::KeyExpired, key.id, None), is_recent))
     }
 
-    fn trial_ending(&self, key: &KeyFile) -> Option<Due> {
-        let (ahead, at) = self.opening.watch.trials_ending.zip(key.expires_at)?;
-        let is_due = key.kind == Kind::Trial
-            && (at.saturating_sub(ahead)..at).contains(&self.now)
-            && self.told_of(key.id).trial_ending.at(self.now) != Some(at);
+    /// Returns how long before its expiry a key is alerted, and by which event.
+    fn ahead_of_expiry(&self, key: &KeyFile) -> Option<(Duration, EventKind)> {
+        let watch = &self.opening.watch;
+        match (key.kind, watch.trials_ending, watch.expiring) {
+            (Kind::Trial, Some(ahead), _) => Some((ahead, EventKind::TrialEnding)),
+            (_, _, ahead) => Some((ahead?, EventKind::KeyExpiring)),
+        }
+    }
+
+    fn expiring(&self, key: &KeyFile) -> Option<Due> {
+        let ((ahead, kind), at) = self.ahead_of_expiry(key).zip(key.expires_at)?;
+        let is_due = (at.saturating_sub(ahead)..at).contains(&self.now)
+            && self.told_of(key.id).expiring.at(self.now) != Some(at);
         let must = !self.alerts.missed.contains(&(key.id, at));
-        is_due.then_some((alert(EventKind::TrialEnding, key.id, None), must))
+        is_due.then_some((alert(kind, key.id, None), must))
     }
 
     fn token_old(&self, key: &KeyFile) -> Option<Due> {
@@ -279,7 +287,9 @@ impl Model {
         let told = self.told.entry(key.id).or_default();
         match alert.kind {
             EventKind::KeyExpired => told.expired.put(now, key.expires_at),
-            EventKind::TrialEnding => told.trial_ending.put(now, key.expires_at),
+            EventKind::KeyExpiring | EventKind::TrialEnding => {
+                told.expiring.put(now, key.expires_at);
+            }
             EventKind::TokenOld => told.old_tokens.extend(now, alert.generation),
             EventKind::KeyUnused => told.unused.put(now, since),
             EventKind::PreviousTokenUsed => told.previous_tokens.extend(now, alert.generation),
@@ -308,8 +318,8 @@ impl Model {
             if let Some(part) = watch.previous_tokens {
                 moments.extend(key.previous.iter().map(|(_, end)| end.saturating_sub(part)));
             }
-            let ahead = key.expires_at.zip(watch.trials_ending);
-            moments.extend(ahead.map(|(at, ahead)| at.saturating_sub(ahead)));
+            let ahead = key.expires_at.zip(self.ahead_of_expiry(key));
+            moments.extend(ahead.map(|(at, (ahead, _))| at.saturating_sub(ahead)));
             moments.extend(watch.old_tokens.map(|age| key.current.issued_at.saturating_add(age)));
             let last = self.uses.get(&key.id).and_then(super::usage::UsesFile::last_used_at);
             moments.extend(watch.unused.zip(last).map(|(time, last)| last.saturating_add(time)));

@@ -56,6 +56,7 @@ impl World {
         }
         let alerts = AlertSettings::new()
             .expiries()
+            .expiring_within(14 * DAY)
             .tokens_older_than(90 * DAY)
             .keys_unused_for(30 * DAY)
             .only_when_asked();

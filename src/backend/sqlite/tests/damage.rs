@@ -90,7 +90,7 @@ fn alerts() -> [Alert; 6] {
     let generation = |number| Generation::new(number).unwrap();
     [
         Alert::Expired(at(21)),
-        Alert::TrialEnding(at(22)),
+        Alert::Expiring(at(22)),
         Alert::TokenOld(generation(2)),
         Alert::Unused(at(23)),
         Alert::PreviousTokenUsed(generation(1)),

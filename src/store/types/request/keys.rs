@@ -1,4 +1,5 @@
-//! The requests that create, change and rotate keys.
+//! The requests that create, change and rotate keys, and create owners: a request for one may carry
+//! a request for the other.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::Value;
 use super::SetLimits;
 use crate::clock::Timestamp;
 use crate::id::NumericId;
-use crate::key::{Expiry, Kind, Prefix};
+use crate::key::{Expiry, Kind, Lifetime, Prefix, SettingNames};
 use crate::permission::Access;
 
 /// A request to create a key.
@@ -24,6 +25,9 @@ pub struct CreateKey {
     pub(in crate::store) prefix: Option<Prefix>,
     pub(in crate::store) recoverable: bool,
     pub(in crate::store) limits: SetLimits,
+    /// Left out where there is none: so requests under idempotency keys hash as they always did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::store) or_create_owner: Option<Box<CreateOwner>>,
 }
 
 /// The fields of a key that a creation and an update set alike, just as they are given.
@@ -77,6 +81,7 @@ impl CreateKey {
             prefix: None,
             recoverable: false,
             limits: SetLimits::default(),
+            or_create_owner: None,
         }
     }
 
@@ -136,6 +141,93 @@ impl CreateKey {
     }
 
     /// Sets the limits.
+    pub fn limits(mut self, limits: SetLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Creates the owner too, in the same change, if it doesn't exist. If it does, the store doesn't
+    /// look at `owner`, and creates the key alone. Of several callers at the same time one creates
+    /// the owner, and each creates its key. Only an administrator may ask for it, and only where it
+    /// creates a key: not for a first key or a replacement. Defaults to
+    /// [`NotFound`](crate::Error::NotFound) for an owner that doesn't exist.
+    ///
+    /// ```
+    /// # use keyhasp::{Access, AdminKeys, CreateKey, CreateOwner, Error, OwnerId};
+    /// # fn f(admin: &AdminKeys, tenant: &OwnerId) -> Result<(), Error> {
+    /// let request = CreateKey::new(Access::ReadOnly)
+    ///     .or_create_owner(CreateOwner::without_key().max_keys(20));
+    /// let issued = admin.create(tenant, request)?;
+    /// # let _ = issued;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn or_create_owner(mut self, owner: CreateOwner) -> Self {
+        self.or_create_owner = Some(Box::new(owner));
+        self
+    }
+}
+
+/// A request to create an owner.
+#[derive(Clone, Debug, Default, Serialize)]
+#[must_use]
+pub struct CreateOwner {
+    pub(in crate::store) first_key: Option<CreateKey>,
+    pub(in crate::store) defaults: Option<Value>,
+    pub(in crate::store) fixed_defaults: Option<SettingNames>,
+    pub(in crate::store) max_access: Option<Access>,
+    pub(in crate::store) max_keys: Option<u32>,
+    pub(in crate::store) lifetime: Option<Lifetime>,
+    pub(in crate::store) limits: SetLimits,
+}
+
+impl CreateOwner {
+    /// Requests an owner with its first key, in the same change.
+    pub fn with_key(first_key: CreateKey) -> Self {
+        Self { first_key: Some(first_key), ..Self::default() }
+    }
+
+    /// Requests an owner without a key.
+    pub fn without_key() -> Self {
+        Self::default()
+    }
+
+    /// Sets the default settings of its keys, a JSON object. A key's own settings go over them.
+    /// Defaults to none.
+    pub fn defaults(mut self, defaults: Value) -> Self {
+        self.defaults = Some(defaults);
+        self
+    }
+
+    /// Fixes these of the defaults: they go over what its keys set themselves, and only an
+    /// administrator sets another value for one key. Defaults to none.
+    pub fn fixed_defaults(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.fixed_defaults = Some(SettingNames::new(names));
+        self
+    }
+
+    /// Sets the owner's `max_access`, which cuts the access of its standard keys. Defaults to
+    /// `Full`.
+    pub fn max_access(mut self, max_access: Access) -> Self {
+        self.max_access = Some(max_access);
+        self
+    }
+
+    /// Sets the greatest number of live keys: neither revoked nor lapsed. Defaults to 1,000.
+    pub fn max_keys(mut self, max_keys: u32) -> Self {
+        self.max_keys = Some(max_keys);
+        self
+    }
+
+    /// Sets the lifetime of its keys, which the owner and its delegates can't exceed. Defaults to no
+    /// limit. The lifetime in the store's rules holds beside it.
+    pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.lifetime = Some(lifetime);
+        self
+    }
+
+    /// Sets the limits of all its keys together. These, the lifetime and `max_keys` bind the owner.
+    /// Limits on one key don't: the owner can create another key without them.
     pub fn limits(mut self, limits: SetLimits) -> Self {
         self.limits = limits;
         self

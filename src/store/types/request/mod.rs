@@ -10,9 +10,9 @@ mod rules;
 mod verify;
 
 pub(in crate::store) use keys::PlainFields;
-pub use keys::{CreateKey, KeyAction, NumericIdChoice, Rotate, UpdateKey};
+pub use keys::{CreateKey, CreateOwner, KeyAction, NumericIdChoice, Rotate, UpdateKey};
 pub use limits::SetLimits;
 pub use lists::{ListEvents, ListKeys, ListOwners};
-pub use owners::{CreateOwner, OwnerAction, UpdateOwner};
+pub use owners::{OwnerAction, UpdateOwner};
 pub use rules::{ChangeRules, IfInUse};
 pub use verify::VerifyRequest;

@@ -1,77 +1,11 @@
-//! The requests that create and change owners.
+//! The requests that change owners.
 
 use serde_json::Value;
 
-use super::{CreateKey, SetLimits};
+use super::SetLimits;
 use crate::clock::Timestamp;
 use crate::key::{Lifetime, SettingNames};
 use crate::permission::Access;
-
-/// A request to create an owner.
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct CreateOwner {
-    pub(in crate::store) first_key: Option<CreateKey>,
-    pub(in crate::store) defaults: Option<Value>,
-    pub(in crate::store) fixed_defaults: Option<SettingNames>,
-    pub(in crate::store) max_access: Option<Access>,
-    pub(in crate::store) max_keys: Option<u32>,
-    pub(in crate::store) lifetime: Option<Lifetime>,
-    pub(in crate::store) limits: SetLimits,
-}
-
-impl CreateOwner {
-    /// Requests an owner with its first key, in the same change.
-    pub fn with_key(first_key: CreateKey) -> Self {
-        Self { first_key: Some(first_key), ..Self::default() }
-    }
-
-    /// Requests an owner without a key.
-    pub fn without_key() -> Self {
-        Self::default()
-    }
-
-    /// Sets the default settings of its keys, a JSON object. A key's own settings go over them.
-    /// Defaults to none.
-    pub fn defaults(mut self, defaults: Value) -> Self {
-        self.defaults = Some(defaults);
-        self
-    }
-
-    /// Fixes these of the defaults: they go over what its keys set themselves, and only an
-    /// administrator sets another value for one key. Defaults to none.
-    pub fn fixed_defaults(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.fixed_defaults = Some(SettingNames::new(names));
-        self
-    }
-
-    /// Sets the owner's `max_access`, which cuts the access of its standard keys. Defaults to
-    /// `Full`.
-    pub fn max_access(mut self, max_access: Access) -> Self {
-        self.max_access = Some(max_access);
-        self
-    }
-
-    /// Sets the greatest number of live keys: neither revoked nor lapsed. Defaults to 1,000.
-    pub fn max_keys(mut self, max_keys: u32) -> Self {
-        self.max_keys = Some(max_keys);
-        self
-    }
-
-    /// Sets the lifetime of its keys, which the owner and its delegates can't exceed. Defaults to no
-    /// limit. The lifetime in the store's rules holds beside it.
-    pub fn lifetime(mut self, lifetime: Lifetime) -> Self {
-        self.lifetime = Some(lifetime);
-        self
-    }
-
-    /// Sets the limits of all its keys together. These, the lifetime and `max_keys` bind the owner.
-    /// Limits on one key don't: the owner can create another key without them.
-    pub fn limits(mut self, limits: SetLimits) -> Self {
-        self.limits = limits;
-        self
-    }
-}
 
 /// An action on an owner.
 #[derive(Clone, Debug)]

@@ -148,22 +148,31 @@ fn damage_beside_a_change_of_the_metadata_is_passed_over(lab: &Lab<'_>) -> Teste
     backend.apply(sample::replace_metadata(&metadata)?)?;
     metadata = sample::changed_metadata(&metadata);
     metadata.rules.unique_names = true;
-    let refused = backend.refuse(sample::replace_metadata(&metadata)?)?;
-    ensure_eq!(refused, Rejection::DataForbid { rule: "unique_names" }, "two keys of one name");
+    backend.expect_refusal(
+        sample::replace_metadata(&metadata)?,
+        &Rejection::DataForbid { rule: "unique_names" },
+        "two keys of one name",
+    )?;
     backend.apply(put(1)?)?;
     backend.apply(sample::replace_metadata(&metadata)?)?;
 
     metadata = sample::changed_metadata(&metadata);
     metadata.peppers[0].retired = true;
     let used = PepperUse { tokens: 1, keys: 1, some_keys: vec![sample::key_id(2)], damaged: 1 };
-    let refused = backend.refuse(sample::replace_metadata(&metadata)?)?;
     let expected = Rejection::PepperInUse { number: PepperNumber::new(1), used: used.clone() };
-    ensure_eq!(refused, expected, "a pepper of a key that isn't whole");
+    backend.expect_refusal(
+        sample::replace_metadata(&metadata)?,
+        &expected,
+        "a pepper of a key that isn't whole",
+    )?;
     backend.apply(sample::remove_key(&other)?)?;
-    let refused = backend.refuse(sample::replace_metadata(&metadata)?)?;
     let unsure = PepperUse { damaged: 1, ..PepperUse::default() };
     let expected = Rejection::PepperInUse { number: PepperNumber::new(1), used: unsure };
-    ensure_eq!(refused, expected, "a pepper that a key may need which isn't whole");
+    backend.expect_refusal(
+        sample::replace_metadata(&metadata)?,
+        &expected,
+        "a pepper that a key may need which isn't whole",
+    )?;
     // The second entry revokes it.
     backend.apply(put(2)?)?;
     let applied = backend.apply(sample::replace_metadata(&metadata)?)?;

@@ -121,8 +121,11 @@ fn durable_the_metadata_is_found_again(lab: &Lab<'_>) -> Tested {
     let Some(backend) = reopened(backend)? else { return Ok(()) };
     ensure_eq!(backend.stored_metadata()?, metadata, "the metadata");
     // Another creation comes too late.
-    let rejection = backend.refuse(sample::create_metadata(&sample::metadata()?)?)?;
-    ensure_eq!(rejection, Rejection::StoreExists, "a second creation");
+    backend.expect_refusal(
+        sample::create_metadata(&sample::metadata()?)?,
+        &Rejection::StoreExists,
+        "a second creation",
+    )?;
     Ok(())
 }
 
@@ -190,9 +193,12 @@ fn durable_numeric_ids_stay_used(lab: &Lab<'_>) -> Tested {
     ])?;
     let Some(backend) = reopened(backend)? else { return Ok(()) };
     for id in [5, 50] {
-        let rejection = backend.refuse(sample::create_key(&with_id(3, id)?)?)?;
         let taken = Rejection::NumericIdTaken(NumericId::new(id)?);
-        ensure_eq!(rejection, taken, "an id used before the open");
+        backend.expect_refusal(
+            sample::create_key(&with_id(3, id)?)?,
+            &taken,
+            "an id used before the open",
+        )?;
     }
     let assigned = backend.apply(sample::assign_numeric_id(&sample::key(3, "acme")?)?)?;
     ensure_eq!(assigned.numeric_ids, [NumericId::new(51)?], "the next id");
@@ -212,8 +218,11 @@ fn durable_names_stay_taken(lab: &Lab<'_>) -> Tested {
         sample::replace_key(&sample::revoked(&freed)?)?,
     ])?;
     let Some(backend) = reopened(backend)? else { return Ok(()) };
-    let rejection = backend.refuse(sample::create_key(&named(3, "deploy")?)?)?;
-    ensure_eq!(rejection, Rejection::NameTaken(first.id), "a name taken before the open");
+    backend.expect_refusal(
+        sample::create_key(&named(3, "deploy")?)?,
+        &Rejection::NameTaken(first.id),
+        "a name taken before the open",
+    )?;
     backend.apply(sample::create_key(&named(3, "build")?)?)?;
     Ok(())
 }
@@ -227,10 +236,16 @@ fn durable_numbers_of_keys_are_found_again(lab: &Lab<'_>) -> Tested {
         sample::create_key(&key)?,
     ]))?;
     let Some(backend) = reopened(backend)? else { return Ok(()) };
-    let rejection = backend.refuse(sample::create_key(&sample::key(2, "acme")?)?)?;
-    ensure_eq!(rejection, Rejection::TooManyKeys { limit: 1 }, "a second key");
-    let rejection = backend.refuse(sample::replace_key(&sample::revoked(&key)?)?)?;
-    ensure_eq!(rejection, Rejection::LastStandardKey, "revoking the only key");
+    backend.expect_refusal(
+        sample::create_key(&sample::key(2, "acme")?)?,
+        &Rejection::TooManyKeys { limit: 1 },
+        "a second key",
+    )?;
+    backend.expect_refusal(
+        sample::replace_key(&sample::revoked(&key)?)?,
+        &Rejection::LastStandardKey,
+        "revoking the only key",
+    )?;
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! Scans show what the index needs, and look-ups find what was asked for.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
 
 use crate::backend::{Scanned, ScannedKey, ScannedOwner};
 use crate::id::NumericId;
@@ -22,6 +25,7 @@ list![
     query_a_scan_shows_what_the_index_needs_of_owners,
     query_a_scan_shows_limits,
     query_a_scan_tells_the_last_event,
+    query_a_scan_tells_no_event_that_came_while_it_ran,
     query_a_scan_of_an_owner_shows_it_alone,
     query_a_scan_of_nobody_shows_nothing,
     query_what_is_not_there_is_not_found,
@@ -69,6 +73,10 @@ fn query_a_scan_shows_every_record_once(lab: &Lab<'_>) -> Tested {
     ensure_eq!(keys.len(), (OWNERS * KEYS) as usize, "different keys scanned");
     Ok(())
 }
+
+/// The time for which a scan waits for a commit. A backend whose commits wait for scans makes each wait
+/// as long.
+const WHILE_SCANNED: Duration = Duration::from_millis(200);
 
 /// Keys of which each has one thing that the others don't.
 fn different_keys() -> Result<Vec<KeyRecord>, crate::invalid::Invalid> {
@@ -220,6 +228,54 @@ fn query_a_scan_tells_the_last_event(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::note(&key)?)?;
     backend.prune_events(sample::at(1), 100)?;
     ensure_eq!(backend.scanned()?.2, 4, "number of the scan after pruning");
+    Ok(())
+}
+
+/// At the last record that the scan shows, another thread commits a change of a record that it has
+/// passed. A number that is read after the records tells of that change, which the store then never reads.
+/// A backend may let the commit wait until the scan is over.
+fn query_a_scan_tells_no_event_that_came_while_it_ran(lab: &Lab<'_>) -> Tested {
+    const KEYS: usize = 3;
+    let instance = lab.with_owners(&["acme"])?;
+    let backend = &*instance;
+    for n in 1..=3 {
+        backend.apply(sample::create_key(&sample::key(n, "acme")?)?)?;
+    }
+    let before = backend.last_event()?;
+    let late = sample::create_owner(&sample::owner("late")?)?;
+    let (last_is_shown, shown) = channel();
+    let (is_committed, committed) = channel();
+    let (through, commit) = thread::scope(|scope| {
+        let commit = scope.spawn(move || {
+            // Also if the scan has failed before.
+            let _ = shown.recv();
+            let outcome = backend.apply(late);
+            let _ = is_committed.send(());
+            outcome
+        });
+        let (mut keys, mut names_late) = (0, false);
+        let through = backend.scan(&mut |scanned| match scanned {
+            Scanned::Owner(owner) => names_late |= owner.id.as_str() == "late",
+            Scanned::Key(_) => {
+                keys += 1;
+                if keys == KEYS {
+                    let _ = last_is_shown.send(());
+                    let _ = committed.recv_timeout(WHILE_SCANNED);
+                }
+            }
+            Scanned::Damaged(_) => {}
+        });
+        drop(last_is_shown);
+        ((through, names_late), commit.join())
+    });
+    let (through, names_late) = (through.0?, through.1);
+    commit.map_err(|payload| Failure::of_panic(&*payload))??;
+    ensure!(
+        through == before,
+        "creating owner late while a scan showed its last key: the scan tells event {through}, but {before} \
+         was the last before it began{}",
+        if names_late { "" } else { ", and it doesn't show the owner" }
+    );
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
 use crate::testing::conformance::instance::Lab;
+use crate::testing::conformance::wording::Words;
 use crate::testing::sample;
 
 use crate::testing::conformance::together::together;
@@ -116,7 +117,7 @@ fn order_of_racing_replacements_one_wins(lab: &Lab<'_>) -> Tested {
         })?;
         ensure_eq!(won, 1, "replacements that won round {round}");
         let conflict = |rejection: &Rejection| matches!(rejection, Rejection::Conflict { found, .. } if *found == Some(next.version));
-        ensure!(lost.iter().all(conflict), "the others lost by {lost:?}");
+        ensure!(lost.iter().all(conflict), "the others lost by {}", lost.words());
         key = next;
     }
     ensure_eq!(backend.last_event()?, 3 + u64::from(ROUNDS), "last event");
@@ -156,7 +157,7 @@ fn order_of_racing_names_one_wins(lab: &Lab<'_>) -> Tested {
         })?;
         ensure_eq!(won, 1, "names that won round {round}");
         let taken = |rejection: &Rejection| matches!(rejection, Rejection::NameTaken(_));
-        ensure!(lost.iter().all(taken), "the others lost by {lost:?}");
+        ensure!(lost.iter().all(taken), "the others lost by {}", lost.words());
     }
     Ok(())
 }

@@ -60,8 +60,11 @@ fn request_a_change_takes_effect_once(lab: &Lab<'_>) -> Tested {
     backend.apply(creation(1, once(request(1)?))?)?;
     let last = backend.last_event()?;
     let again = RequestRecord { key_id: sample::key_id(2), ..request(1)? };
-    let rejection = backend.refuse(creation(2, once(again))?)?;
-    ensure_eq!(rejection, Rejection::AlreadyRequested, "a second change under a request");
+    backend.expect_refusal(
+        creation(2, once(again))?,
+        &Rejection::AlreadyRequested,
+        "a second change under a request",
+    )?;
     ensure_eq!(backend.last_event()?, last, "the last event after that");
     ensure!(backend.key(sample::key_id(2))?.is_none(), "the second change left a key");
     expect(&*backend, &request(1)?)?;
@@ -112,8 +115,11 @@ fn request_records_read_back(lab: &Lab<'_>) -> Tested {
 fn request_replacing_needs_one_that_is_there(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let replacing = |record| Once { replaces: true, ..once(record) };
-    let rejection = backend.refuse(note(replacing(request(1)?))?)?;
-    ensure_eq!(rejection, Rejection::AlreadyRequested, "replacing a request that isn't there");
+    backend.expect_refusal(
+        note(replacing(request(1)?))?,
+        &Rejection::AlreadyRequested,
+        "replacing a request that isn't there",
+    )?;
     backend.apply(note(once(request(1)?))?)?;
     let later = RequestRecord { is_replaced: true, at: sample::at(9), ..request(1)? };
     backend.apply(note(replacing(later.clone()))?)?;

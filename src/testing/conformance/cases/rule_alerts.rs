@@ -22,7 +22,7 @@ list![
 fn alerts() -> Result<[Alert; 7], Failure> {
     Ok([
         Alert::Expired(sample::at(1)),
-        Alert::TrialEnding(sample::at(2)),
+        Alert::Expiring(sample::at(2)),
         Alert::TokenOld(generation(3)?),
         Alert::Unused(sample::at(4)),
         Alert::PreviousTokenUsed(generation(5)?),
@@ -62,8 +62,11 @@ fn rule_a_alert_is_told_once(lab: &Lab<'_>) -> Tested {
     for alert in alerts()? {
         let applied = backend.apply(telling(alert)?)?;
         ensure_eq!(backend.last_event()?, applied.last_event, "the event of {alert:?}");
-        let rejection = backend.refuse(telling(alert)?)?;
-        ensure_eq!(rejection, Rejection::AlreadyAlerted(sample::key_id(1)), "{alert:?} again");
+        backend.expect_refusal(
+            telling(alert)?,
+            &Rejection::AlreadyAlerted(sample::key_id(1)),
+            format_args!("{alert:?} again"),
+        )?;
         ensure_eq!(backend.last_event()?, applied.last_event, "the last event after that");
     }
     // In one batch, too.

@@ -39,7 +39,7 @@ fn trial(n: u32) -> Result<KeyRecord, Failure> {
 }
 
 fn refused_as_last(backend: &Instance<'_>, change: Change, what: &str) -> Tested {
-    ensure_eq!(backend.refuse(change)?, Rejection::LastStandardKey, "{what}");
+    backend.expect_refusal(change, &Rejection::LastStandardKey, format_args!("{what}"))?;
     Ok(())
 }
 
@@ -140,13 +140,19 @@ fn full<'a>(lab: &Lab<'a>) -> Result<Instance<'a>, Failure> {
 fn rule_an_owner_has_no_more_keys_than_it_may(lab: &Lab<'_>) -> Tested {
     let backend = full(lab)?;
     for third in [sample::key(3, "acme")?, trial(3)?] {
-        let rejection = backend.refuse(sample::create_key(&third)?)?;
-        ensure_eq!(rejection, Rejection::TooManyKeys { limit: 2 }, "a third key");
+        backend.expect_refusal(
+            sample::create_key(&third)?,
+            &Rejection::TooManyKeys { limit: 2 },
+            "a third key",
+        )?;
     }
     let key = sample::key(3, "beta")?;
     let none = sample::create_owner(&OwnerRecord { max_keys: 0, ..sample::owner("beta")? })?;
-    let rejection = backend.refuse(sample::in_one([none.clone(), sample::create_key(&key)?]))?;
-    ensure_eq!(rejection, Rejection::TooManyKeys { limit: 0 }, "a first key where none may be");
+    backend.expect_refusal(
+        sample::in_one([none.clone(), sample::create_key(&key)?]),
+        &Rejection::TooManyKeys { limit: 0 },
+        "a first key where none may be",
+    )?;
     backend.apply(none)?;
     Ok(())
 }
@@ -158,8 +164,11 @@ fn rule_revoked_keys_leave_room(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::create_key(&sample::key(3, "acme")?)?)?;
     // Removing a revoked key makes no more room, since it took none.
     backend.apply(sample::remove_key(&gone)?)?;
-    let rejection = backend.refuse(sample::create_key(&sample::key(4, "acme")?)?)?;
-    ensure_eq!(rejection, Rejection::TooManyKeys { limit: 2 }, "a third unrevoked key");
+    backend.expect_refusal(
+        sample::create_key(&sample::key(4, "acme")?)?,
+        &Rejection::TooManyKeys { limit: 2 },
+        "a third unrevoked key",
+    )?;
     Ok(())
 }
 
@@ -172,12 +181,12 @@ fn rule_keys_beyond_a_lowered_number_stay(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::replace_key(&changed)?)?;
     let new = sample::create_key(&sample::key(3, "acme")?)?;
     let too_many = Rejection::TooManyKeys { limit: 1 };
-    ensure_eq!(backend.refuse(new.clone())?, too_many, "a third key");
+    backend.expect_refusal(new.clone(), &too_many, "a third key")?;
     // One for another is no more than there were.
     let revoke = sample::replace_key(&sample::revoked(&changed)?)?;
     backend.apply(sample::in_one([revoke, new]))?;
     let new = sample::create_key(&sample::key(4, "acme")?)?;
-    ensure_eq!(backend.refuse(new)?, too_many, "a third key again");
+    backend.expect_refusal(new, &too_many, "a third key again")?;
     Ok(())
 }
 
@@ -186,8 +195,11 @@ fn rule_the_number_of_keys_is_that_after_the_change(lab: &Lab<'_>) -> Tested {
     let acme = sample::changed_owner(&sample::owner("acme")?);
     let new = sample::create_key(&sample::key(3, "acme")?)?;
     let lowered = sample::replace_owner(&OwnerRecord { max_keys: 1, ..acme.clone() })?;
-    let rejection = backend.refuse(sample::in_one([new.clone(), lowered]))?;
-    ensure_eq!(rejection, Rejection::TooManyKeys { limit: 1 }, "one more while it is lowered");
+    backend.expect_refusal(
+        sample::in_one([new.clone(), lowered]),
+        &Rejection::TooManyKeys { limit: 1 },
+        "one more while it is lowered",
+    )?;
     let raised = OwnerRecord { max_keys: 3, ..acme };
     backend.apply(sample::in_one([new, sample::replace_owner(&raised)?]))?;
     // Also through a batch.

@@ -77,7 +77,7 @@ fn expect_lapsed(backend: &Instance<'_>, change: Change, keys: &[&KeyRecord]) ->
 }
 
 fn expect_too_many(backend: &Instance<'_>, change: Change, limit: u32) -> Tested {
-    ensure_eq!(backend.refuse(change)?, Rejection::TooManyKeys { limit }, "a key too many");
+    backend.expect_refusal(change, &Rejection::TooManyKeys { limit }, "a key too many")?;
     Ok(())
 }
 
@@ -122,8 +122,11 @@ fn rule_an_expired_key_gives_up_its_name(lab: &Lab<'_>) -> Tested {
     expect_lapsed(&backend, creation(&second)?, &[&first])?;
     backend.expect_key(&longer)?;
     let third = named(sample::key(5, "acme")?, "deploy")?;
-    let rejection = backend.refuse(creation(&third)?)?;
-    ensure_eq!(rejection, Rejection::NameTaken(second.id), "a name that is taken again");
+    backend.expect_refusal(
+        creation(&third)?,
+        &Rejection::NameTaken(second.id),
+        "a name that is taken again",
+    )?;
     // A renaming needs a name too.
     let renamed = named(sample::changed_key(&sample::key(3, "acme")?), "build")?;
     expect_lapsed(&backend, at_200(sample::replace_key(&renamed)?), &[&longer])
@@ -166,8 +169,11 @@ fn rule_no_key_lapses_without_leave(lab: &Lab<'_>) -> Tested {
     let backend = full(lab, &keys)?;
     let third = sample::key(3, "acme")?;
     expect_too_many(&backend, creation(&third)?.lapsing(None), 2)?;
-    let rejection = backend.refuse(sample::create_key(&named(third, "deploy")?)?)?;
-    ensure_eq!(rejection, Rejection::NameTaken(keys[0].id), "a name without leave");
+    backend.expect_refusal(
+        sample::create_key(&named(third, "deploy")?)?,
+        &Rejection::NameTaken(keys[0].id),
+        "a name without leave",
+    )?;
     backend.expect_key(&keys[0])
 }
 
@@ -202,13 +208,19 @@ fn rule_the_last_standard_key_does_not_lapse(lab: &Lab<'_>) -> Tested {
     // Another trial key takes the place of the trial key, though that expired later.
     expect_lapsed(&backend, creation(&trial(3, 300)?)?, &[&keys[1]])?;
     expect_too_many(&backend, creation(&trial(4, 300)?)?, 2)?;
-    let rejection = backend.refuse(creation(&named(trial(4, 300)?, "deploy")?)?)?;
-    ensure_eq!(rejection, Rejection::NameTaken(keys[0].id), "the name of the last standard key");
+    backend.expect_refusal(
+        creation(&named(trial(4, 300)?, "deploy")?)?,
+        &Rejection::NameTaken(keys[0].id),
+        "the name of the last standard key",
+    )?;
     let heir = named(sample::key(4, "acme")?, "deploy")?;
     expect_lapsed(&backend, creation(&heir)?, &[&keys[0]])?;
     // The lapsed key doesn't count as a standard key.
-    let rejection = backend.refuse(sample::replace_key(&sample::revoked(&heir)?)?)?;
-    ensure_eq!(rejection, Rejection::LastStandardKey, "the revocation of the only one left");
+    backend.expect_refusal(
+        sample::replace_key(&sample::revoked(&heir)?)?,
+        &Rejection::LastStandardKey,
+        "the revocation of the only one left",
+    )?;
     Ok(())
 }
 
@@ -225,8 +237,11 @@ fn rule_a_lapsed_key_that_counts_again_needs_place_and_name(lab: &Lab<'_>) -> Te
         expires_at: Some(sample::at(300)),
         ..sample::changed_key(&lapsed)
     };
-    let rejection = backend.refuse(at_200(sample::replace_key(&again)?))?;
-    ensure_eq!(rejection, Rejection::NameTaken(heir.id), "its old name");
+    backend.expect_refusal(
+        at_200(sample::replace_key(&again)?),
+        &Rejection::NameTaken(heir.id),
+        "its old name",
+    )?;
     let nameless = KeyRecord { name: None, ..again };
     expect_too_many(&backend, at_200(sample::replace_key(&nameless)?), 2)?;
     backend.apply(sample::replace_key(&sample::revoked(&keys[1])?)?)?;

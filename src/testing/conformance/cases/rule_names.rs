@@ -48,10 +48,16 @@ fn rule_a_name_is_taken_once(lab: &Lab<'_>) -> Tested {
     let (first, other) = (named(1, "deploy")?, named(2, "build")?);
     backend.apply_all(&[sample::create_key(&first)?, sample::create_key(&other)?])?;
     let taken = Rejection::NameTaken(first.id);
-    let rejection = backend.refuse(sample::create_key(&named(3, "deploy")?)?)?;
-    ensure_eq!(rejection, taken, "a creation with a name that is taken");
-    let rejection = backend.refuse(sample::replace_key(&renamed(&other, "deploy")?)?)?;
-    ensure_eq!(rejection, taken, "a renaming to a name that is taken");
+    backend.expect_refusal(
+        sample::create_key(&named(3, "deploy")?)?,
+        &taken,
+        "a creation with a name that is taken",
+    )?;
+    backend.expect_refusal(
+        sample::replace_key(&renamed(&other, "deploy")?)?,
+        &taken,
+        "a renaming to a name that is taken",
+    )?;
     // No name is no name, however often.
     backend.apply_all(&[
         sample::create_key(&sample::key(4, "acme")?)?,
@@ -68,8 +74,11 @@ fn rule_a_name_is_the_same_byte_for_byte(lab: &Lab<'_>) -> Tested {
         backend.apply(sample::create_key(&named(n, name)?)?)?;
     }
     for (name, n) in alike.into_iter().zip(1..) {
-        let rejection = backend.refuse(sample::create_key(&named(100, name)?)?)?;
-        ensure_eq!(rejection, Rejection::NameTaken(sample::key_id(n)), "{name:?} again");
+        backend.expect_refusal(
+            sample::create_key(&named(100, name)?)?,
+            &Rejection::NameTaken(sample::key_id(n)),
+            format_args!("{name:?} again"),
+        )?;
     }
     Ok(())
 }
@@ -80,8 +89,11 @@ fn rule_a_name_is_free_after_revocation(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::create_key(&first)?)?;
     backend.apply(sample::replace_key(&sample::revoked(&first)?)?)?;
     backend.apply(sample::create_key(&second)?)?;
-    let rejection = backend.refuse(sample::create_key(&named(3, "deploy")?)?)?;
-    ensure_eq!(rejection, Rejection::NameTaken(second.id), "a name that is taken again");
+    backend.expect_refusal(
+        sample::create_key(&named(3, "deploy")?)?,
+        &Rejection::NameTaken(second.id),
+        "a name that is taken again",
+    )?;
     Ok(())
 }
 
@@ -93,8 +105,11 @@ fn rule_a_name_is_free_after_removal(lab: &Lab<'_>) -> Tested {
     // Removing a revoked key doesn't take the name from who has it now.
     let second = named(2, "deploy")?;
     backend.apply_all(&[sample::create_key(&second)?, sample::remove_key(&gone)?])?;
-    let rejection = backend.refuse(sample::create_key(&named(3, "deploy")?)?)?;
-    ensure_eq!(rejection, Rejection::NameTaken(second.id), "the name of a key that stayed");
+    backend.expect_refusal(
+        sample::create_key(&named(3, "deploy")?)?,
+        &Rejection::NameTaken(second.id),
+        "the name of a key that stayed",
+    )?;
     backend.apply(sample::remove_key(&second)?)?;
     backend.apply(sample::create_key(&named(3, "deploy")?)?)?;
     Ok(())
@@ -111,8 +126,11 @@ fn rule_a_name_is_free_after_a_renaming(lab: &Lab<'_>) -> Tested {
         sample::create_key(&named(3, "deploy")?)?,
         sample::create_key(&named(4, "build")?)?,
     ])?;
-    let rejection = backend.refuse(sample::create_key(&named(5, "release")?)?)?;
-    ensure_eq!(rejection, Rejection::NameTaken(first.id), "the new name");
+    backend.expect_refusal(
+        sample::create_key(&named(5, "release")?)?,
+        &Rejection::NameTaken(first.id),
+        "the new name",
+    )?;
     Ok(())
 }
 
@@ -124,8 +142,11 @@ fn rule_a_name_may_stay_through_a_change(lab: &Lab<'_>) -> Tested {
         key = sample::changed_key(&key);
         backend.apply(sample::replace_key(&key)?)?;
     }
-    let rejection = backend.refuse(sample::create_key(&named(2, "deploy")?)?)?;
-    ensure_eq!(rejection, Rejection::NameTaken(key.id), "the name that stayed");
+    backend.expect_refusal(
+        sample::create_key(&named(2, "deploy")?)?,
+        &Rejection::NameTaken(key.id),
+        "the name that stayed",
+    )?;
     Ok(())
 }
 
@@ -141,8 +162,11 @@ fn rule_names_may_change_places_in_one_change(lab: &Lab<'_>) -> Tested {
     let inherit = [sample::create_key(&heir)?, sample::replace_key(&sample::revoked(&first)?)?];
     backend.apply(sample::in_one(inherit))?;
     for (name, holder) in [("deploy", second.id), ("build", heir.id)] {
-        let rejection = backend.refuse(sample::create_key(&named(4, name)?)?)?;
-        ensure_eq!(rejection, Rejection::NameTaken(holder), "who has {name:?}");
+        backend.expect_refusal(
+            sample::create_key(&named(4, name)?)?,
+            &Rejection::NameTaken(holder),
+            format_args!("who has {name:?}"),
+        )?;
     }
     Ok(())
 }

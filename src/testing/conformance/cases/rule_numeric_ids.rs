@@ -74,13 +74,16 @@ fn rule_a_numeric_id_is_taken_once(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme", "beta"])?;
     backend.apply(given(1, 5)?)?;
     let taken = Rejection::NumericIdTaken(NumericId::new(5)?);
-    ensure_eq!(backend.refuse(given(2, 5)?)?, taken, "an id given twice");
+    backend.expect_refusal(given(2, 5)?, &taken, "an id given twice")?;
     let theirs = KeyRecord { owner: sample::owner_id("beta")?, ..with_id(3, 5)? };
-    let rejection = backend.refuse(sample::create_key(&theirs)?)?;
-    ensure_eq!(rejection, taken, "an id given to another owner's key");
+    backend.expect_refusal(
+        sample::create_key(&theirs)?,
+        &taken,
+        "an id given to another owner's key",
+    )?;
     backend.apply(wish(4)?)?;
     let taken = Rejection::NumericIdTaken(NumericId::new(6)?);
-    ensure_eq!(backend.refuse(given(5, 6)?)?, taken, "an assigned id, given");
+    backend.expect_refusal(given(5, 6)?, &taken, "an assigned id, given")?;
     backend.expect_by_numeric_id(&with_id(1, 5)?)
 }
 
@@ -91,9 +94,9 @@ fn rule_a_numeric_id_is_taken_for_ever(lab: &Lab<'_>) -> Tested {
     let gone = sample::revoked(&key)?;
     backend.apply_all(&[sample::create_key(&key)?, sample::replace_key(&gone)?])?;
     let taken = Rejection::NumericIdTaken(NumericId::new(5)?);
-    ensure_eq!(backend.refuse(given(2, 5)?)?, taken, "the id of a revoked key");
+    backend.expect_refusal(given(2, 5)?, &taken, "the id of a revoked key")?;
     backend.apply(sample::remove_key(&gone)?)?;
-    ensure_eq!(backend.refuse(given(2, 5)?)?, taken, "the id of a removed key");
+    backend.expect_refusal(given(2, 5)?, &taken, "the id of a removed key")?;
     let found = backend.key_by_numeric_id(NumericId::new(5)?)?;
     ensure!(found.is_none(), "the id of a removed key finds one");
     Ok(())
@@ -102,13 +105,15 @@ fn rule_a_numeric_id_is_taken_for_ever(lab: &Lab<'_>) -> Tested {
 fn rule_a_numeric_id_is_taken_once_within_a_change(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let taken = Rejection::NumericIdTaken(NumericId::new(5)?);
-    let rejection = backend.refuse(sample::in_one([given(1, 5)?, given(2, 5)?]))?;
-    ensure_eq!(rejection, taken, "an id given twice in a change");
+    backend.expect_refusal(
+        sample::in_one([given(1, 5)?, given(2, 5)?]),
+        &taken,
+        "an id given twice in a change",
+    )?;
     let key = with_id(1, 5)?;
     backend.apply(sample::create_key(&key)?)?;
     let handed_on = [sample::remove_key(&key)?, given(2, 5)?];
-    let rejection = backend.refuse(sample::in_one(handed_on))?;
-    ensure_eq!(rejection, taken, "an id handed on within a change");
+    backend.expect_refusal(sample::in_one(handed_on), &taken, "an id handed on within a change")?;
     backend.expect_by_numeric_id(&key)
 }
 
@@ -181,8 +186,7 @@ fn rule_numeric_ids_are_exhausted_after_the_last(lab: &Lab<'_>) -> Tested {
     backend.apply(given(1, NumericId::MAX - 1)?)?;
     let last = backend.apply(wish(2)?)?.numeric_ids;
     ensure_eq!(last, ids(&[NumericId::MAX])?, "the last id");
-    let rejection = backend.refuse(wish(3)?)?;
-    ensure_eq!(rejection, Rejection::NumericIdsExhausted, "one more");
+    backend.expect_refusal(wish(3)?, &Rejection::NumericIdsExhausted, "one more")?;
     backend.expect_no_key(sample::key_id(3))?;
     // Smaller ones may still be given.
     backend.apply(given(3, 12)?)?;

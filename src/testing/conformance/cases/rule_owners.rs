@@ -26,11 +26,17 @@ fn rule_an_owner_with_keys_stays(lab: &Lab<'_>) -> Tested {
     let acme = sample::owner("acme")?;
     let keys = [sample::key(1, "acme")?, sample::key(2, "acme")?];
     backend.apply_all(&[sample::create_key(&keys[0])?, sample::create_key(&keys[1])?])?;
-    let rejection = backend.refuse(sample::remove_owner(&acme)?)?;
-    ensure_eq!(rejection, Rejection::OwnerHasKeys, "a removal that leaves keys");
+    backend.expect_refusal(
+        sample::remove_owner(&acme)?,
+        &Rejection::OwnerHasKeys,
+        "a removal that leaves keys",
+    )?;
     let without_one = [sample::remove_key(&keys[0])?, sample::remove_owner(&acme)?];
-    let rejection = backend.refuse(sample::in_one(without_one))?;
-    ensure_eq!(rejection, Rejection::OwnerHasKeys, "a removal that leaves one key");
+    backend.expect_refusal(
+        sample::in_one(without_one),
+        &Rejection::OwnerHasKeys,
+        "a removal that leaves one key",
+    )?;
     backend.expect_owner(&acme)?;
     keys.iter().try_for_each(|key| backend.expect_key(key))
 }
@@ -40,8 +46,11 @@ fn rule_an_owner_with_revoked_keys_stays(lab: &Lab<'_>) -> Tested {
     let key = sample::key(1, "acme")?;
     let gone = sample::revoked(&key)?;
     backend.apply_all(&[sample::create_key(&key)?, sample::replace_key(&gone)?])?;
-    let rejection = backend.refuse(sample::remove_owner(&sample::owner("acme")?)?)?;
-    ensure_eq!(rejection, Rejection::OwnerHasKeys, "a removal that leaves a revoked key");
+    backend.expect_refusal(
+        sample::remove_owner(&sample::owner("acme")?)?,
+        &Rejection::OwnerHasKeys,
+        "a removal that leaves a revoked key",
+    )?;
     backend.apply(sample::remove_key(&gone)?)?;
     backend.apply(sample::remove_owner(&sample::owner("acme")?)?)?;
     Ok(())
@@ -73,15 +82,21 @@ fn rule_a_removed_owner_has_its_version(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let acme = sample::owner("acme")?;
     let other = sample::changed_owner(&acme);
-    let rejection = backend.refuse(sample::remove_owner(&other)?)?;
     let (expected, of) = (other.version, Precondition::Owner(acme.id, other.version));
     let conflict = Rejection::Conflict { expected, found: Some(acme.version), of: of.clone() };
-    ensure_eq!(rejection, conflict, "a removal of another version");
+    backend.expect_refusal(
+        sample::remove_owner(&other)?,
+        &conflict,
+        "a removal of another version",
+    )?;
     backend.expect_owner(&acme)?;
     backend.apply(sample::remove_owner(&acme)?)?;
     backend.expect_no_owner(&acme.id)?;
-    let rejection = backend.refuse(sample::remove_owner(&other)?)?;
-    ensure_eq!(rejection, Rejection::Conflict { expected, found: None, of }, "a second removal");
+    backend.expect_refusal(
+        sample::remove_owner(&other)?,
+        &Rejection::Conflict { expected, found: None, of },
+        "a second removal",
+    )?;
     Ok(())
 }
 
@@ -105,8 +120,11 @@ fn rule_a_key_can_not_come_while_its_owner_goes(lab: &Lab<'_>) -> Tested {
     let create = sample::create_key(&sample::key(1, "acme")?)?;
     let remove = sample::remove_owner(&acme)?;
     for change in [[create.clone(), remove.clone()], [remove, create]] {
-        let rejection = backend.refuse(sample::in_one(change))?;
-        ensure_eq!(rejection, Rejection::OwnerMissing, "a key of an owner that goes");
+        backend.expect_refusal(
+            sample::in_one(change),
+            &Rejection::OwnerMissing,
+            "a key of an owner that goes",
+        )?;
     }
     backend.expect_owner(&acme)
 }
@@ -119,14 +137,17 @@ fn rule_an_owner_that_was_replaced_is_another(lab: &Lab<'_>) -> Tested {
     let gone = OwnerRecord { incarnation: Incarnation::new(7)?, ..here.clone() };
     backend.apply(sample::create_owner(&here)?)?;
     let stale = sample::replace_owner(&sample::changed_owner(&gone))?;
-    ensure_eq!(backend.refuse(stale)?, Rejection::OwnerReplaced, "a replacement of another owner");
+    backend.expect_refusal(stale, &Rejection::OwnerReplaced, "a replacement of another owner")?;
     let key = sample::create_key(&sample::key(1, "acme")?)?;
     let decided_on = |owner: &OwnerRecord, change: &Change| {
         change.clone().requiring(Precondition::Incarnation(owner.id, owner.incarnation))
     };
     for change in [&key, &sample::remove_owner(&gone)?] {
-        let rejection = backend.refuse(decided_on(&gone, change))?;
-        ensure_eq!(rejection, Rejection::OwnerReplaced, "a change decided on another owner");
+        backend.expect_refusal(
+            decided_on(&gone, change),
+            &Rejection::OwnerReplaced,
+            "a change decided on another owner",
+        )?;
     }
     backend.expect_owner(&here)?;
     backend.apply(decided_on(&here, &key))?;

@@ -36,9 +36,12 @@ fn tried(lab: &Lab<'_>, of: impl Fn(Version) -> Precondition) -> Tested {
     let new = sample::create_key(&sample::key(2, "acme")?)?;
     let found = Some(Version::new(2));
     for expected in [Version::new(1), Version::new(3)] {
-        let rejection = backend.refuse(new.clone().requiring(of(expected)))?;
         let conflict = Rejection::Conflict { expected, found, of: of(expected) };
-        ensure_eq!(rejection, conflict, "a change that requires version {expected}");
+        backend.expect_refusal(
+            new.clone().requiring(of(expected)),
+            &conflict,
+            format_args!("a change that requires version {expected}"),
+        )?;
         backend.expect_no_key(sample::key_id(2))?;
     }
     backend.apply(new.requiring(of(Version::new(2))))?;
@@ -73,8 +76,11 @@ fn rule_a_precondition_on_the_number_of_live_keys_holds(lab: &Lab<'_>) -> Tested
     };
     let create = |n| sample::create_key(&sample::key(n, "acme")?);
     for number in [0, 2, 3] {
-        let rejection = backend.refuse(create(4)?.requiring(live("acme", number)?))?;
-        ensure_eq!(rejection, Rejection::KeysChanged, "a change that requires {number} keys");
+        backend.expect_refusal(
+            create(4)?.requiring(live("acme", number)?),
+            &Rejection::KeysChanged,
+            format_args!("a change that requires {number} keys"),
+        )?;
         backend.expect_no_key(sample::key_id(4))?;
     }
     let outcome = backend.batch(&[
@@ -109,8 +115,11 @@ fn rule_a_precondition_on_the_keys_that_a_key_created_holds(lab: &Lab<'_>) -> Te
     };
     for (creator, wrong) in [(1, &[2][..]), (1, &[2, 3, 4]), (1, &[]), (2, &[3]), (9, &[2])] {
         let change = create(5, None)?.requiring(created(creator, wrong));
-        let rejection = backend.refuse(change)?;
-        ensure_eq!(rejection, Rejection::KeysChanged, "a change that requires {wrong:?}");
+        backend.expect_refusal(
+            change,
+            &Rejection::KeysChanged,
+            format_args!("a change that requires {wrong:?}"),
+        )?;
         backend.expect_no_key(id(5))?;
     }
     let outcome = backend.batch(&[
@@ -132,9 +141,12 @@ fn rule_a_precondition_on_a_missing_record_never_holds(lab: &Lab<'_>) -> Tested 
         let of_key = Precondition::Key(sample::key_id(9), expected);
         let of_owner = Precondition::Owner(sample::owner_id("nobody")?, expected);
         for of in [of_key, of_owner] {
-            let rejection = backend.refuse(new.clone().requiring(of.clone()))?;
-            let conflict = Rejection::Conflict { expected, found: None, of };
-            ensure_eq!(rejection, conflict, "a change that requires what isn't there");
+            let conflict = Rejection::Conflict { expected, found: None, of: of.clone() };
+            backend.expect_refusal(
+                new.clone().requiring(of),
+                &conflict,
+                "a change that requires what isn't there",
+            )?;
         }
     }
     Ok(())

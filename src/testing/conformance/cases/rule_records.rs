@@ -49,11 +49,17 @@ fn rule_a_created_key_finds_nothing_in_its_place(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::create_key(&key)?)?;
     // The rule holds for a key of any owner, and also within one change.
     let same_id = KeyRecord { name: sample::name("other")?, ..sample::key(1, "beta")? };
-    let rejection = backend.refuse(sample::create_key(&same_id)?)?;
-    ensure_eq!(rejection, Rejection::KeyExists(key.id), "a second creation");
+    backend.expect_refusal(
+        sample::create_key(&same_id)?,
+        &Rejection::KeyExists(key.id),
+        "a second creation",
+    )?;
     let twice = sample::create_key(&sample::key(2, "acme")?)?;
-    let rejection = backend.refuse(sample::in_one([twice.clone(), twice]))?;
-    ensure_eq!(rejection, Rejection::KeyExists(sample::key_id(2)), "two creations in a change");
+    backend.expect_refusal(
+        sample::in_one([twice.clone(), twice]),
+        &Rejection::KeyExists(sample::key_id(2)),
+        "two creations in a change",
+    )?;
     backend.expect_key(&key)?;
     backend.expect_no_key(sample::key_id(2))
 }
@@ -61,8 +67,11 @@ fn rule_a_created_key_finds_nothing_in_its_place(lab: &Lab<'_>) -> Tested {
 fn rule_a_created_key_has_an_owner(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let orphan = sample::key(1, "acme ")?;
-    let rejection = backend.refuse(sample::create_key(&orphan)?)?;
-    ensure_eq!(rejection, Rejection::OwnerMissing, "a key of no owner");
+    backend.expect_refusal(
+        sample::create_key(&orphan)?,
+        &Rejection::OwnerMissing,
+        "a key of no owner",
+    )?;
     backend.expect_no_key(orphan.id)
 }
 
@@ -101,11 +110,14 @@ fn rule_a_replaced_key_has_the_version_before(lab: &Lab<'_>) -> Tested {
     backend.apply(sample::replace_key(&second)?)?;
     for (version, expected) in [(1, 0), (2, 1), (4, 3)] {
         let stale = KeyRecord { version: Version::new(version), ..second.clone() };
-        let rejection = backend.refuse(sample::replace_key(&stale)?)?;
         let expected = Version::new(expected);
         let of = Precondition::Key(first.id, expected);
         let conflict = Rejection::Conflict { expected, found: Some(second.version), of };
-        ensure_eq!(rejection, conflict, "a replacement by version {version}");
+        backend.expect_refusal(
+            sample::replace_key(&stale)?,
+            &conflict,
+            format_args!("a replacement by version {version}"),
+        )?;
     }
     backend.expect_key(&second)
 }
@@ -113,10 +125,13 @@ fn rule_a_replaced_key_has_the_version_before(lab: &Lab<'_>) -> Tested {
 fn rule_a_replaced_key_exists(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let key = sample::key(1, "acme")?;
-    let rejection = backend.refuse(sample::replace_key(&sample::changed_key(&key))?)?;
     let (expected, of) = (key.version, Precondition::Key(key.id, key.version));
     let conflict = Rejection::Conflict { expected, found: None, of };
-    ensure_eq!(rejection, conflict, "a replacement of nothing");
+    backend.expect_refusal(
+        sample::replace_key(&sample::changed_key(&key))?,
+        &conflict,
+        "a replacement of nothing",
+    )?;
     backend.expect_no_key(key.id)
 }
 
@@ -135,8 +150,11 @@ fn rule_a_replaced_key_may_have_another_owner(lab: &Lab<'_>) -> Tested {
         ensure_eq!(keys, expected, "keys scanned of {owner}");
     }
     backend.apply(sample::remove_owner(&sample::owner("acme")?)?)?;
-    let rejection = backend.refuse(sample::remove_owner(&sample::owner("beta")?)?)?;
-    ensure_eq!(rejection, Rejection::OwnerHasKeys, "removing the new owner");
+    backend.expect_refusal(
+        sample::remove_owner(&sample::owner("beta")?)?,
+        &Rejection::OwnerHasKeys,
+        "removing the new owner",
+    )?;
     Ok(())
 }
 
@@ -145,14 +163,20 @@ fn rule_a_removed_key_has_its_version(lab: &Lab<'_>) -> Tested {
     let key = sample::key(1, "acme")?;
     let other = sample::changed_key(&key);
     backend.apply(sample::create_key(&key)?)?;
-    let rejection = backend.refuse(sample::remove_key(&other)?)?;
     let (expected, of) = (other.version, Precondition::Key(key.id, other.version));
     let conflict = Rejection::Conflict { expected, found: Some(key.version), of: of.clone() };
-    ensure_eq!(rejection, conflict, "a removal of another version");
+    backend.expect_refusal(
+        sample::remove_key(&other)?,
+        &conflict,
+        "a removal of another version",
+    )?;
     backend.expect_key(&key)?;
     backend.apply(sample::remove_key(&key)?)?;
-    let rejection = backend.refuse(sample::remove_key(&other)?)?;
-    ensure_eq!(rejection, Rejection::Conflict { expected, found: None, of }, "a second removal");
+    backend.expect_refusal(
+        sample::remove_key(&other)?,
+        &Rejection::Conflict { expected, found: None, of },
+        "a second removal",
+    )?;
     Ok(())
 }
 
@@ -190,11 +214,17 @@ fn rule_a_removed_key_is_found_no_more(lab: &Lab<'_>) -> Tested {
 fn rule_a_created_owner_finds_nothing_in_its_place(lab: &Lab<'_>) -> Tested {
     let backend = lab.with_owners(&["acme"])?;
     let again = OwnerRecord { max_keys: 1, ..sample::owner("acme")? };
-    let rejection = backend.refuse(sample::create_owner(&again)?)?;
-    ensure_eq!(rejection, Rejection::OwnerExists, "a second creation");
+    backend.expect_refusal(
+        sample::create_owner(&again)?,
+        &Rejection::OwnerExists,
+        "a second creation",
+    )?;
     let twice = sample::create_owner(&sample::owner("beta")?)?;
-    let rejection = backend.refuse(sample::in_one([twice.clone(), twice]))?;
-    ensure_eq!(rejection, Rejection::OwnerExists, "two creations in a change");
+    backend.expect_refusal(
+        sample::in_one([twice.clone(), twice]),
+        &Rejection::OwnerExists,
+        "two creations in a change",
+    )?;
     backend.expect_owner(&sample::owner("acme")?)?;
     // Only the very same text is the same owner.
     backend.apply(sample::create_owner(&sample::owner("ACME")?)?)?;
@@ -239,12 +269,18 @@ fn rule_a_replaced_owner_has_the_version_before(lab: &Lab<'_>) -> Tested {
         let of = Precondition::Owner(id, expected);
         Rejection::Conflict { expected, found, of }
     };
-    let rejection = backend.refuse(sample::replace_owner(&second)?)?;
     let expected = conflict(first.version, Some(second.version), first.id);
-    ensure_eq!(rejection, expected, "a replacement by the version that is there");
+    backend.expect_refusal(
+        sample::replace_owner(&second)?,
+        &expected,
+        "a replacement by the version that is there",
+    )?;
     let missing = sample::changed_owner(&sample::owner("beta")?);
-    let rejection = backend.refuse(sample::replace_owner(&missing)?)?;
-    ensure_eq!(rejection, conflict(first.version, None, missing.id), "a replacement of nothing");
+    backend.expect_refusal(
+        sample::replace_owner(&missing)?,
+        &conflict(first.version, None, missing.id),
+        "a replacement of nothing",
+    )?;
     backend.expect_no_owner(&missing.id)?;
     backend.expect_owner(&second)
 }
@@ -266,10 +302,13 @@ fn rule_a_replaced_metadata_has_the_version_before(lab: &Lab<'_>) -> Tested {
     let first = backend.stored_metadata()?;
     let second = sample::changed_metadata(&first);
     backend.apply(sample::replace_metadata(&second)?)?;
-    let rejection = backend.refuse(sample::replace_metadata(&second)?)?;
     let (expected, of) = (first.version, Precondition::StoreMetadata(first.version));
     let conflict = Rejection::Conflict { expected, found: Some(second.version), of };
-    ensure_eq!(rejection, conflict, "a replacement by the version that is there");
+    backend.expect_refusal(
+        sample::replace_metadata(&second)?,
+        &conflict,
+        "a replacement by the version that is there",
+    )?;
     ensure_eq!(backend.stored_metadata()?, second, "the metadata");
     Ok(())
 }

@@ -45,8 +45,11 @@ fn rule_a_store_is_created_once(lab: &Lab<'_>) -> Tested {
     ensure_eq!(created, [(1, EventKind::StoreCreated)], "the first event");
     for version in [first.version, first.version.next()] {
         let other = StoreMetadata { version, ..sample::largest_metadata()? };
-        let rejection = backend.refuse(sample::create_metadata(&other)?)?;
-        ensure_eq!(rejection, Rejection::StoreExists, "a second creation");
+        backend.expect_refusal(
+            sample::create_metadata(&other)?,
+            &Rejection::StoreExists,
+            "a second creation",
+        )?;
     }
     ensure_eq!(backend.stored_metadata()?, first, "the metadata");
     backend.expect_empty()
@@ -65,7 +68,7 @@ fn rule_a_creation_takes_other_writes_along(lab: &Lab<'_>) -> Tested {
     let rules = StoreRules { keep_standard_key: true, ..StoreRules::default() };
     let creation = sample::create_metadata(&StoreMetadata { rules, ..metadata })?;
     let both = sample::in_one([creation, sample::create_owner(&owner)?]);
-    ensure_eq!(backend.refuse(both)?, Rejection::LastStandardKey, "an owner without a key");
+    backend.expect_refusal(both, &Rejection::LastStandardKey, "an owner without a key")?;
     backend.expect_blank()
 }
 
@@ -81,8 +84,11 @@ fn forbidden(
     why: &str,
 ) -> Tested {
     let before = backend.stored_metadata()?;
-    let rejection = backend.refuse(sample::replace_metadata(metadata)?)?;
-    ensure_eq!(rejection, Rejection::DataForbid { rule }, "{why}");
+    backend.expect_refusal(
+        sample::replace_metadata(metadata)?,
+        &Rejection::DataForbid { rule },
+        format_args!("{why}"),
+    )?;
     ensure_eq!(backend.stored_metadata()?, before, "the metadata after a refused change of rules");
     Ok(())
 }
@@ -190,10 +196,12 @@ fn rule_new_rules_judge_what_their_change_writes(lab: &Lab<'_>) -> Tested {
     let rules = StoreRules { keep_standard_key: true, ..StoreRules::default() };
     let metadata = with_rules(&backend, rules)?;
     let keyless = sample::create_owner(&sample::owner("beta")?)?;
-    let rejection =
-        backend.refuse(sample::in_one([keyless, sample::replace_metadata(&metadata)?]))?;
     let rule = "keep_standard_key";
-    ensure_eq!(rejection, Rejection::DataForbid { rule }, "an owner without a key, beside it");
+    backend.expect_refusal(
+        sample::in_one([keyless, sample::replace_metadata(&metadata)?]),
+        &Rejection::DataForbid { rule },
+        "an owner without a key, beside it",
+    )?;
     Ok(())
 }
 
@@ -252,9 +260,12 @@ fn rule_a_retired_pepper_ends_the_live_tokens_under_it(lab: &Lab<'_>) -> Tested 
         StoreMetadata { peppers: vec![retired, check(2)], ..sample::changed_metadata(&known) };
     let used =
         PepperUse { tokens: 3, keys: 2, some_keys: vec![keys[0].id, keys[1].id], damaged: 0 };
-    let rejection = backend.refuse(sample::replace_metadata(&next)?)?;
     let expected = Rejection::PepperInUse { number: pepper(1), used: used.clone() };
-    ensure_eq!(rejection, expected, "a pepper with live tokens");
+    backend.expect_refusal(
+        sample::replace_metadata(&next)?,
+        &expected,
+        "a pepper with live tokens",
+    )?;
     ensure_eq!(backend.stored_metadata()?, known, "the metadata after a refused retirement");
     let applied = backend.apply(sample::replace_metadata(&next)?.ending_tokens(true))?;
     ensure_eq!(applied.ended, used, "the tokens that ended");

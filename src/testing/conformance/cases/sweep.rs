@@ -131,23 +131,38 @@ fn sweep_what_is_bound_counts_in_the_next_commit(lab: &Lab<'_>) -> Tested {
     backend.apply_all(&[sample::create_owner(&acme)?, sample::create_key(&key)?])?;
     let stale = KeyRecord { name: sample::name("one")?, ..key_of_epoch(2, 0)? };
     let next = KeyRecord { name: sample::name("one")?, ..key_of_epoch(2, 1)? };
-    let early = backend.refuse(sample::create_key(&next)?)?;
-    ensure_eq!(early, Rejection::NameTaken(key.id), "a key of a taken name");
+    backend.expect_refusal(
+        sample::create_key(&next)?,
+        &Rejection::NameTaken(key.id),
+        "a key of a taken name",
+    )?;
     backend.apply(revoke_keys(&acme)?)?;
-    let late = backend.refuse(sample::create_key(&stale)?)?;
-    ensure_eq!(late, Rejection::KeysChanged, "a key issued before the revocation");
-    let rename = backend.refuse(sample::replace_key(&sample::changed_key(&key))?)?;
+    backend.expect_refusal(
+        sample::create_key(&stale)?,
+        &Rejection::KeysChanged,
+        "a key issued before the revocation",
+    )?;
     let (expected, of) = (key.version, Precondition::Key(key.id, key.version));
     let found = Some(key.version.next());
-    ensure_eq!(rename, Rejection::Conflict { expected, found, of }, "a change of a revoked key");
+    backend.expect_refusal(
+        sample::replace_key(&sample::changed_key(&key))?,
+        &Rejection::Conflict { expected, found, of },
+        "a change of a revoked key",
+    )?;
     backend.apply(sample::create_key(&next)?)?;
     let third = key_of_epoch(3, 1)?;
-    let full = backend.refuse(sample::create_key(&third)?)?;
-    ensure_eq!(full, Rejection::TooManyKeys { limit: 1 }, "a key too many");
+    backend.expect_refusal(
+        sample::create_key(&third)?,
+        &Rejection::TooManyKeys { limit: 1 },
+        "a key too many",
+    )?;
     let (_, sweeps) = swept_owner(&*backend)?;
     backend.apply(key_piece(&sweeps[0], &key))?;
-    let full = backend.refuse(sample::create_key(&third)?)?;
-    ensure_eq!(full, Rejection::TooManyKeys { limit: 1 }, "a key too many after the piece");
+    backend.expect_refusal(
+        sample::create_key(&third)?,
+        &Rejection::TooManyKeys { limit: 1 },
+        "a key too many after the piece",
+    )?;
     Ok(())
 }
 
@@ -196,18 +211,24 @@ fn sweep_a_piece_is_written_once(lab: &Lab<'_>) -> Tested {
     let write = key_piece(&sweeps[0], &key);
     backend.apply(write.clone())?;
     let again = backend.refuse(write.clone())?;
-    ensure!(matches!(again, Rejection::Conflict { .. }), "a piece again: {again:?}");
+    ensure!(matches!(again, Rejection::Conflict { .. }), "a piece again: {again}");
     let done = backend.key(key.id)?.map_or(Version::FIRST, |key| key.version);
     let other = KeyRecord { version: done, ..key.clone() };
-    let again = backend.refuse(key_piece(&sweeps[0], &other))?;
-    ensure_eq!(again, Rejection::KeysChanged, "a piece of a key that says it already");
+    backend.expect_refusal(
+        key_piece(&sweeps[0], &other),
+        &Rejection::KeysChanged,
+        "a piece of a key that says it already",
+    )?;
     backend.apply(end(acme.id, &sweeps[0])?)?;
     for ended in [write, end(acme.id, &sweeps[0])?] {
-        let rejection = backend.refuse(ended)?;
-        ensure_eq!(rejection, Rejection::KeysChanged, "a piece of a sweep that has ended");
+        backend.expect_refusal(
+            ended,
+            &Rejection::KeysChanged,
+            "a piece of a sweep that has ended",
+        )?;
     }
     let alone = Change::of(Write::SweepKey(key.id, done), sample::event(EventKind::KeyRevoked)?);
-    ensure_eq!(backend.refuse(alone)?, Rejection::KeysChanged, "a piece of no sweep");
+    backend.expect_refusal(alone, &Rejection::KeysChanged, "a piece of no sweep")?;
     Ok(())
 }
 
@@ -227,7 +248,7 @@ fn sweep_an_end_with_keys_left_is_refused(lab: &Lab<'_>) -> Tested {
         let (_, sweeps) = swept_owner(&*backend)?;
         for key in keys {
             let early = backend.refuse(end(owner.id, &sweeps[0])?)?;
-            ensure!(matches!(early, Rejection::Damaged(_)), "an end with keys left: {early:?}");
+            ensure!(matches!(early, Rejection::Damaged(_)), "an end with keys left: {early}");
             backend.apply(key_piece(&sweeps[0], key))?;
         }
         backend.apply(end(owner.id, &sweeps[0])?)?;
@@ -311,25 +332,34 @@ fn sweep_a_purged_owner_may_come_again(lab: &Lab<'_>) -> Tested {
     let applied = backend.apply(purge(&first)?)?;
     ensure_eq!(applied.swept, 1, "keys that it removed");
     let late = backend.refuse(sample::replace_owner(&sample::changed_owner(&first))?)?;
-    ensure!(matches!(late, Rejection::Conflict { found: None, .. }), "of a purged one: {late:?}");
+    ensure!(matches!(late, Rejection::Conflict { found: None, .. }), "of a purged one: {late}");
     let late = backend.refuse(sample::replace_key(&sample::changed_key(&key))?)?;
-    ensure!(matches!(late, Rejection::Conflict { found: None, .. }), "of its key: {late:?}");
-    let homeless = backend.refuse(sample::create_key(&key_of_epoch(2, 1)?)?)?;
-    ensure_eq!(homeless, Rejection::OwnerMissing, "a key of a purged owner");
+    ensure!(matches!(late, Rejection::Conflict { found: None, .. }), "of its key: {late}");
+    backend.expect_refusal(
+        sample::create_key(&key_of_epoch(2, 1)?)?,
+        &Rejection::OwnerMissing,
+        "a key of a purged owner",
+    )?;
     backend.apply(sample::create_owner(&second)?)?;
     let (stored, sweeps) = swept_owner(&*backend)?;
     ensure_eq!(stored.incarnation, second.incarnation, "the incarnation");
     ensure_eq!(stored.epoch(), 1, "its epochs");
-    let stale = backend.refuse(sample::create_key(&key_of_epoch(2, 0)?)?)?;
-    ensure_eq!(stale, Rejection::KeysChanged, "a key issued in an epoch of the first");
+    backend.expect_refusal(
+        sample::create_key(&key_of_epoch(2, 0)?)?,
+        &Rejection::KeysChanged,
+        "a key issued in an epoch of the first",
+    )?;
     let new = key_of_epoch(2, 1)?;
     backend.apply(sample::create_key(&new)?)?;
     backend.apply(key_piece(&sweeps[0], &key))?;
     backend.apply(end(first.id, &sweeps[0])?)?;
     backend.expect_no_key(key.id)?;
     backend.expect_key(&new)?;
-    let full = backend.refuse(sample::create_key(&key_of_epoch(3, 1)?)?)?;
-    ensure_eq!(full, Rejection::TooManyKeys { limit: 1 }, "a key too many");
+    backend.expect_refusal(
+        sample::create_key(&key_of_epoch(3, 1)?)?,
+        &Rejection::TooManyKeys { limit: 1 },
+        "a key too many",
+    )?;
     let events = backend.all_events()?;
     let purged = events.iter().find(|event| event.kind == EventKind::KeyPurged);
     let incarnation = purged.and_then(|event| event.incarnation);
@@ -399,7 +429,7 @@ fn sweep_no_more_than_can_be_kept(lab: &Lab<'_>) -> Tested {
         backend.apply(sample::create_key(&key_of_epoch(epoch + 1, epoch)?)?)?;
         let change = revoke_keys(&acme)?;
         if epoch as usize == MAX_SWEEPS {
-            ensure_eq!(backend.refuse(change)?, Rejection::SweepsPending(acme.id), "one too many");
+            backend.expect_refusal(change, &Rejection::SweepsPending(acme.id), "one too many")?;
         } else {
             backend.apply(change)?;
             acme = sample::changed_owner(&acme);
