@@ -35,8 +35,10 @@ impl Manager {
             let caller = Principal::new(&self.engine, authority)?;
             caller.require_administrator()?;
             let state = self.engine.records.metadata();
-            let max_access = request.max_access.clone().unwrap_or(Access::Full);
-            max_access.check(self.engine.records.catalogue())?;
+            let catalogue = self.engine.records.catalogue();
+            let max_access = request.max_access.as_ref().unwrap_or(&Access::Full);
+            let max_access = max_access.renamed(catalogue);
+            max_access.check(catalogue)?;
             let mut limits = Limits::default();
             let incarnation = self.minter.new_incarnation()?;
             let quota_version = incarnation.quota_version(Version::FIRST);
@@ -181,9 +183,13 @@ impl Manager {
         if let Some(max_access) = &update.max_access
             && *max_access != owner.max_access
         {
-            max_access.check(self.engine.records.catalogue())?;
-            owner.max_access = max_access.clone();
-            fields = fields.with(Fields::ACCESS);
+            let catalogue = self.engine.records.catalogue();
+            let max_access = max_access.renamed(catalogue);
+            if max_access != owner.max_access {
+                max_access.check(catalogue)?;
+                owner.max_access = max_access;
+                fields = fields.with(Fields::ACCESS);
+            }
         }
         if let Some(max_keys) = update.max_keys
             && max_keys != owner.max_keys
