@@ -26,6 +26,24 @@ pub(crate) struct VerifiedKeyParts {
     pub(crate) ends_at: Option<Timestamp>,
     pub(crate) prefix: Prefix,
     pub(crate) rate: Option<RateUse>,
+    pub(crate) quota_left: QuotaLeft,
+}
+
+/// The rest of a quota. One word, since a verified key is copied a lot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QuotaLeft(u64);
+
+impl QuotaLeft {
+    /// There is no quota, or its rest isn't known.
+    pub(crate) const UNKNOWN: Self = Self(u64::MAX);
+
+    pub(crate) fn new(left: Option<u64>) -> Self {
+        left.map_or(Self::UNKNOWN, Self)
+    }
+
+    fn known(self) -> Option<u64> {
+        (self != Self::UNKNOWN).then_some(self.0)
+    }
 }
 
 /// A rate, and the used units of its burst. The figures for the caller are computed on demand.
@@ -112,6 +130,15 @@ impl VerifiedKey {
     #[must_use]
     pub fn rate(&self) -> Option<RateStatus> {
         self.inner.rate.map(RateUse::status)
+    }
+
+    /// Returns how many uses the quota has left: the key's, or its owner's if that has fewer. It counts the
+    /// uses that this process has leased, and those that were left beside them when it last leased some:
+    /// where several processes share the database, others may have used more since. `None` if neither
+    /// has a quota, or if this process doesn't know, as with more than 2^32 - 2 uses.
+    #[must_use]
+    pub fn quota_left(&self) -> Option<u64> {
+        self.inner.quota_left.known()
     }
 
     /// Returns the prefix of the token.

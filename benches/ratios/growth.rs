@@ -23,6 +23,9 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
     if wanted("index_bytes_per_key_of_own_owner") {
         kept.push(own_owners());
     }
+    if wanted("index_bytes_more_per_key_with_details") {
+        kept.extend(details());
+    }
     drop(kept);
     if wanted("verify_longest_while_growing") {
         longest();
@@ -66,6 +69,34 @@ fn own_owners() -> Arc<dyn KeyStore> {
     let (store, bytes) = peak_of(|| open(Synthetic { keys_per_owner: 1, ..Synthetic::new(keys) }));
     figure("index_bytes_per_key_of_own_owner", bytes / keys as f64, "bytes");
     store
+}
+
+/// How much more resident memory a key with a name takes, of 200,000, where its details are kept in
+/// memory; they have a setting of its owner.
+fn details() -> [Arc<dyn KeyStore>; 2] {
+    let keys: u32 = 200_000;
+    let backend = Arc::new(Memory::new());
+    let filled = builder().open_on(Arc::<Memory>::clone(&backend)).unwrap();
+    let filled: Arc<dyn KeyStore> = Arc::new(filled);
+    let admin = AdminKeys::new(Arc::clone(&filled), "bench").unwrap();
+    let owner = OwnerId::new("org").unwrap();
+    let request = CreateOwner::without_key()
+        .max_keys(u32::MAX)
+        .defaults(serde_json::json!({ "plan": "team" }));
+    admin.create_owner(&owner, request).unwrap();
+    for n in 0..keys {
+        let request = CreateKey::new(Access::Full).name(format!("build server {n}"));
+        admin.create(&owner, request).unwrap();
+    }
+    let open = |builder: keyhasp::StoreBuilder| {
+        let backend = Arc::<Memory>::clone(&backend);
+        peak_of(move || -> Arc<dyn KeyStore> { Arc::new(builder.open_on(backend).unwrap()) })
+    };
+    let (plain, bytes) = open(builder());
+    let (detailed, more) = open(builder().key_details(["plan"]));
+    let per_key = (more - bytes) / f64::from(keys);
+    figure("index_bytes_more_per_key_with_details", per_key, "bytes");
+    [plain, detailed]
 }
 
 /// The longest of the verifications of one thread while another adds a million keys.

@@ -56,6 +56,9 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
         let hit = batches(&drawn, |token| assert!(plain.verify(token).is_ok()));
         hits("verify_hit_max_access_1m", &verifier, &drawn, 1, hit, "x_hit");
     }
+    if wanted("recheck_1m") {
+        recheck(&open(keys, false, Sharing::Exclusive), &tokens(keys, 1));
+    }
     if wanted("verify_two_threads") {
         let verifier = open(keys, false, Sharing::Exclusive);
         let drawn = tokens(keys, 1);
@@ -73,6 +76,20 @@ pub fn run(wanted: &dyn Fn(&str) -> bool) {
         let verifier = open(keys, false, shared);
         hits("verify_shared_1m", &verifier, &tokens(keys, 1), 1, hashes(), "x_blake3");
     }
+}
+
+/// Measures the cost of judging a verified key again, in hits of the same keys.
+fn recheck(verifier: &Verifier, tokens: &[String]) {
+    let verified: Vec<_> = tokens.iter().map(|token| verifier.verify(token).unwrap()).collect();
+    let mut at = 0;
+    let rechecks = || {
+        for verified in &verified[at..at + BATCH] {
+            assert!(verifier.recheck(verified).is_ok());
+        }
+        at = (at + BATCH) % (verified.len() - verified.len() % BATCH);
+    };
+    let hits = batches(tokens, |token| assert!(verifier.verify(token).is_ok()));
+    figure("recheck_1m", ratio(rechecks, hits), "x_hit");
 }
 
 /// Measures the cost of limits, in plain hits; each key has them.

@@ -85,12 +85,58 @@ impl Access {
         match self {
             Self::Full => catalogue.all(),
             Self::ReadOnly => catalogue.read_only(),
-            Self::Limited(limited) => catalogue
-                .iter()
-                .filter(|(_, name)| limited.0.iter().any(|pattern| pattern.matches(name)))
-                .map(|(permission, _)| permission)
-                .collect(),
+            Self::Limited(limited) => {
+                let earlier = catalogue.aliases().map(|(name, permission)| (permission, name));
+                let named = catalogue.iter().chain(earlier);
+                named
+                    .filter(|(_, name)| limited.0.iter().any(|pattern| pattern.matches(name)))
+                    .map(|(permission, _)| permission)
+                    .collect()
+            }
         }
+    }
+
+    /// Replaces earlier names of permissions by those that the catalogue declares now. Wildcards stay.
+    #[must_use]
+    pub fn renamed(&self, catalogue: &Catalogue) -> Self {
+        let Self::Limited(limited) = self else { return self.clone() };
+        let now = |pattern: &Pattern| {
+            let name = catalogue.renamed(pattern.as_str());
+            name.map_or_else(|| pattern.clone(), |name| Pattern::from(name.clone()))
+        };
+        Self::sorted(limited.0.iter().map(now).collect())
+    }
+
+    /// Adds to the names of each permission all others that it has or had, so that
+    /// [`is_within`](Self::is_within) holds for whichever of them the inner access has. Grants the same.
+    pub(crate) fn with_all_names(&self, catalogue: &Catalogue) -> Self {
+        let Self::Limited(limited) = self else { return self.clone() };
+        let mut patterns = limited.0.to_vec();
+        for (earlier, permission) in catalogue.aliases() {
+            let Some(name) = catalogue.name(permission) else { continue };
+            let grants = |pattern: &Pattern| pattern.matches(earlier) || pattern.matches(name);
+            if limited.0.iter().any(grants) {
+                patterns.extend([earlier, name].map(|name| Pattern::from(name.clone())));
+            }
+        }
+        Self::sorted(patterns)
+    }
+
+    /// Lists the patterns that match neither a name of the catalogue nor an earlier one, ascending: they
+    /// grant nothing.
+    pub fn unmatched<'a>(&'a self, catalogue: &'a Catalogue) -> impl Iterator<Item = &'a Pattern> {
+        let patterns = match self {
+            Self::Limited(limited) => limited.patterns(),
+            Self::Full | Self::ReadOnly => &[],
+        };
+        patterns.iter().filter(|pattern| !catalogue.is_matched_by(pattern))
+    }
+
+    /// Makes a limited access of at least one pattern.
+    fn sorted(mut patterns: Vec<Pattern>) -> Self {
+        patterns.sort_unstable();
+        patterns.dedup();
+        Self::Limited(Limited(patterns.into_boxed_slice()))
     }
 
     /// Tests whether this access grants at most as much as `outer`, in any catalogue. `Full` lies
@@ -235,6 +281,60 @@ mod tests {
         }
     }
 
+    /// Two permissions with three names of before; `old:c` was a name of the first, and `old:d` is none.
+    fn renamed_catalogue() -> Catalogue {
+        let builder = Catalogue::builder().read("new:a").write("new:b");
+        let builder = builder.alias("old:a", "new:a").alias("old:c", "new:a");
+        builder.alias("old:b", "new:b").build().unwrap()
+    }
+
+    #[test]
+    fn earlier_names_grant_and_are_replaced() {
+        let catalogue = renamed_catalogue();
+        let names = |access: &Access| -> Vec<String> {
+            let set = access.compile(&catalogue);
+            let granted = catalogue.iter().filter(|(permission, _)| set.contains(*permission));
+            granted.map(|(_, name)| name.to_string()).collect()
+        };
+        let table: [(&[&str], &[&str], &[&str]); 6] = [
+            (&["old:a"], &["new:a"], &["new:a"]),
+            (&["old:a", "old:c", "new:a"], &["new:a"], &["new:a"]),
+            (&["old:*"], &["new:a", "new:b"], &["old:*"]),
+            (&["*:b"], &["new:b"], &["*:b"]),
+            (&["old:d", "old:b"], &["new:b"], &["new:b", "old:d"]),
+            (&["gone"], &[], &["gone"]),
+        ];
+        for (patterns, granted, renamed) in table {
+            let access = limited(patterns);
+            assert_eq!(names(&access), granted);
+            assert_eq!(access.renamed(&catalogue), limited(renamed));
+        }
+        let unmatched = limited(&["gone", "old:a", "old:d", "old:*", "*"]);
+        let unmatched: Vec<&str> = unmatched.unmatched(&catalogue).map(Pattern::as_str).collect();
+        assert_eq!(unmatched, ["*", "gone", "old:d"]);
+        assert_eq!(Access::Full.unmatched(&catalogue).count(), 0);
+    }
+
+    #[test]
+    fn an_earlier_name_is_within_a_new_one_and_the_other_way_round() {
+        let catalogue = renamed_catalogue();
+        let within = |inner: &str, outer: &[&str]| {
+            limited(&[inner]).is_within(&limited(outer).with_all_names(&catalogue))
+        };
+        for (inner, outer, is_within) in [
+            ("old:a", &["new:a"][..], true),
+            ("new:a", &["old:a"], true),
+            ("old:c", &["old:a"], true),
+            ("new:a", &["old:*"], true),
+            ("old:a", &["new:*"], true),
+            ("old:*", &["new:*"], false),
+            ("new:b", &["old:a"], false),
+            ("old:b", &["new:a", "old:c"], false),
+        ] {
+            assert_eq!(within(inner, outer), is_within, "{inner} in {outer:?}");
+        }
+    }
+
     #[test]
     fn bad_lists() {
         assert_eq!(Access::limited([""; 0]).unwrap_err().problem(), &Problem::Empty);
@@ -286,7 +386,50 @@ mod tests {
         })
     }
 
+    /// Such a catalogue in which some of the names that it lacks are earlier names of others.
+    fn renaming_catalogues() -> impl Strategy<Value = Catalogue> {
+        let names = ["a", "b", "new"].map(|x| ["", ":a", ":b", ":new"].map(|y| format!("{x}{y}")));
+        let names = names.as_flattened().to_vec();
+        let marks = prop::collection::vec(prop::option::of(any::<bool>()), names.len());
+        let targets =
+            prop::collection::vec(prop::option::of(any::<prop::sample::Index>()), names.len());
+        (marks, targets).prop_map(move |(marks, targets)| {
+            let declared: Vec<&String> = names
+                .iter()
+                .zip(&marks)
+                .filter(|(_, mark)| mark.is_some())
+                .map(|(name, _)| name)
+                .collect();
+            let mut builder = Catalogue::builder();
+            for ((name, mark), target) in names.iter().zip(&marks).zip(targets) {
+                builder = match (mark, target) {
+                    (Some(true), _) => builder.read(name),
+                    (Some(false), _) => builder.write(name),
+                    (None, Some(target)) if !declared.is_empty() => {
+                        builder.alias(name, *target.get(&declared))
+                    }
+                    (None, _) => builder,
+                };
+            }
+            builder.build().unwrap()
+        })
+    }
+
     proptest! {
+        /// Renaming neither gives nor takes, and what is within by any name is within.
+        #[test]
+        fn earlier_names_grant_as_new_ones(a in accesses(), b in accesses(), catalogue in renaming_catalogues()) {
+            let compile = |access: &Access| access.compile(&catalogue);
+            prop_assert_eq!(compile(&a.renamed(&catalogue)), compile(&a));
+            prop_assert_eq!(compile(&a.with_all_names(&catalogue)), compile(&a));
+            if a.is_within(&b.with_all_names(&catalogue)) {
+                prop_assert!(compile(&b).is_superset(&compile(&a)), "{a} within {b}");
+            }
+            if a.renamed(&catalogue).is_within(&b.renamed(&catalogue)) {
+                prop_assert!(a.is_within(&b.with_all_names(&catalogue)), "{a} within {b}");
+            }
+        }
+
         #[test]
         fn within_holds_for_every_catalogue(a in accesses(), b in accesses(), catalogue in catalogues()) {
             if a.is_within(&b) {

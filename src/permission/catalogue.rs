@@ -1,8 +1,8 @@
 //! The catalogue of permissions that a service declares.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{CatalogueTag, Permission, PermissionName, PermissionSet};
+use super::{CatalogueTag, Pattern, Permission, PermissionName, PermissionSet};
 use crate::invalid::{Invalid, Problem};
 
 /// The permissions of a service: at most 256 names, each marked as read-only or not.
@@ -19,16 +19,19 @@ pub struct Catalogue {
     by_name: HashMap<PermissionName, Permission>,
     read_only: PermissionSet,
     tag: CatalogueTag,
+    /// Earlier names of permissions.
+    aliases: BTreeMap<PermissionName, Permission>,
 }
 
 /// A builder of a [`Catalogue`].
 #[derive(Clone, Debug, Default)]
 pub struct CatalogueBuilder {
     names: Vec<(String, bool)>,
+    aliases: Vec<(String, String)>,
 }
 
 impl Catalogue {
-    /// The greatest number of permissions.
+    /// The greatest number of permissions, and of earlier names.
     pub const MAX_LEN: usize = 256;
 
     /// Starts an empty catalogue.
@@ -37,11 +40,29 @@ impl Catalogue {
         CatalogueBuilder::default()
     }
 
-    /// Resolves a name. Returns `None` if it isn't declared.
+    /// Resolves a name, or an earlier name. Returns `None` if it isn't declared.
     #[must_use]
     pub fn permission(&self, name: &str) -> Option<Permission> {
         let name = PermissionName::new(name).ok()?;
-        self.by_name.get(&name).copied()
+        self.by_name.get(&name).or_else(|| self.aliases.get(&name)).copied()
+    }
+
+    /// Returns the earlier names with the permissions that they stand for, ascending.
+    pub fn aliases(&self) -> impl Iterator<Item = (&PermissionName, Permission)> {
+        self.aliases.iter().map(|(name, permission)| (name, *permission))
+    }
+
+    /// Returns whether a pattern matches a name of a permission, or an earlier name.
+    #[must_use]
+    pub fn is_matched_by(&self, pattern: &Pattern) -> bool {
+        self.names.iter().chain(self.aliases.keys()).any(|name| pattern.matches(name))
+    }
+
+    /// Returns the name of the permission that an earlier name stands for; `None` for any other text.
+    pub(super) fn renamed(&self, earlier: &str) -> Option<&PermissionName> {
+        let mut aliases = self.aliases.iter();
+        let (_, permission) = aliases.find(|(name, _)| name.as_str() == earlier)?;
+        self.name(*permission)
     }
 
     /// Returns the tag, which tells this catalogue from others.
@@ -90,14 +111,37 @@ impl CatalogueBuilder {
         self
     }
 
+    /// Declares that a permission was called otherwise before: keys that were given the earlier name, or a
+    /// wildcard that matches it, have the permission. A new key that is given the earlier name gets the
+    /// new one. A permission may have several earlier names.
+    ///
+    /// An alias only adds: leave it as long as keys hold the earlier name.
+    /// [`AdminKeys::list_unmatched`](crate::AdminKeys::list_unmatched) lists the keys that would lose
+    /// a permission without it.
+    ///
+    /// ```
+    /// # use keyhasp::{Access, Catalogue};
+    /// let renamed = Catalogue::builder().read("urls:read").alias("links:read", "urls:read").build()?;
+    /// let old = Access::limited(["links:read"])?;
+    /// assert!(old.compile(&renamed).contains(renamed.permission("urls:read").unwrap()));
+    /// # Ok::<(), keyhasp::Invalid>(())
+    /// ```
+    #[must_use]
+    pub fn alias(mut self, earlier: impl Into<String>, name: impl Into<String>) -> Self {
+        self.aliases.push((earlier.into(), name.into()));
+        self
+    }
+
     /// Builds the catalogue.
     ///
     /// # Errors
-    /// [`Invalid`] for a malformed name, a name declared twice, or more than 256 names.
+    /// [`Invalid`] for a malformed name, a name declared twice or also an alias, an alias of a name that
+    /// isn't declared, or more than 256 names or aliases.
     pub fn build(self) -> Result<Catalogue, Invalid> {
         let field = "catalogue";
-        if self.names.len() > Catalogue::MAX_LEN {
-            let (given, limit) = (self.names.len(), Catalogue::MAX_LEN);
+        let given = self.names.len().max(self.aliases.len());
+        if given > Catalogue::MAX_LEN {
+            let limit = Catalogue::MAX_LEN;
             return Err(Invalid::new(field, Problem::TooMany { given, limit }));
         }
         let tag = self.names.iter().map(|(name, is_read_only)| (name.as_str(), *is_read_only));
@@ -112,6 +156,17 @@ impl CatalogueBuilder {
                 catalogue.read_only.insert(permission);
             }
             catalogue.names.push(name);
+        }
+        for (earlier, name) in self.aliases {
+            let earlier = PermissionName::new(earlier)?;
+            let unknown = || Invalid::new(field, Problem::Unknown { name: name.clone() });
+            let declared = catalogue.by_name.get(&PermissionName::new(&name)?);
+            let permission = *declared.ok_or_else(unknown)?;
+            let is_taken = catalogue.by_name.contains_key(&earlier)
+                || catalogue.aliases.insert(earlier.clone(), permission).is_some();
+            if is_taken {
+                return Err(Invalid::new(field, Problem::Duplicate { name: earlier.to_string() }));
+            }
         }
         Ok(catalogue)
     }
@@ -135,5 +190,36 @@ mod tests {
             many(257).unwrap_err().problem(),
             Problem::TooMany { given: 257, limit: 256 }
         ));
+    }
+
+    #[test]
+    fn an_earlier_name_stands_for_a_declared_one_alone() {
+        let builder = || Catalogue::builder().read("urls:read").write("urls:write");
+        let catalogue = builder()
+            .alias("links:read", "urls:read")
+            .alias("shortlinks:read", "urls:read")
+            .build()
+            .unwrap();
+        let read = catalogue.permission("urls:read");
+        assert!(read.is_some());
+        for earlier in ["links:read", "shortlinks:read"] {
+            assert_eq!(catalogue.permission(earlier), read);
+            assert_eq!(catalogue.renamed(earlier).unwrap().as_str(), "urls:read");
+        }
+        assert_eq!((catalogue.all().len(), catalogue.iter().count()), (2, 2));
+        // Which bit is whose doesn't depend on earlier names.
+        assert_eq!(catalogue.tag(), builder().build().unwrap().tag());
+        let refused = |builder: CatalogueBuilder| builder.build().unwrap_err().problem().clone();
+        let twice = Problem::Duplicate { name: "a".into() };
+        let unknown = Problem::Unknown { name: "links:read".into() };
+        let aliased = builder().alias("a", "urls:read");
+        assert_eq!(refused(aliased.clone().alias("a", "urls:write")), twice);
+        assert_eq!(refused(aliased.clone().read("a")), twice);
+        assert_eq!(refused(aliased.clone().alias("b", "links:read")), unknown);
+        // An alias of an alias is none.
+        assert!(matches!(refused(aliased.clone().alias("b", "a")), Problem::Unknown { .. }));
+        assert!(matches!(refused(aliased.alias("b:", "urls:read")), Problem::Character { .. }));
+        let many = (0..257).fold(builder(), |b, i| b.alias(format!("p{i}"), "urls:read"));
+        assert_eq!(refused(many), Problem::TooMany { given: 257, limit: 256 });
     }
 }

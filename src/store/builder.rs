@@ -62,6 +62,7 @@ pub struct StoreBuilder {
     leases: LeaseSettings,
     holds_sweeps: bool,
     health_hook: Option<HealthHook>,
+    details: Option<Vec<String>>,
     #[cfg(feature = "recoverable")]
     recovery_keys: Option<RecoveryKeys>,
 }
@@ -96,6 +97,7 @@ impl StoreBuilder {
             leases: LeaseSettings { wait: DEFAULT_QUOTA_WAIT, renews: true },
             holds_sweeps: false,
             health_hook: None,
+            details: None,
             #[cfg(feature = "recoverable")]
             recovery_keys: None,
         }
@@ -191,6 +193,18 @@ impl StoreBuilder {
     /// Defaults to none.
     pub fn alerts(mut self, settings: AlertSettings) -> Self {
         self.alerts = settings;
+        self
+    }
+
+    /// Keeps the name and the numeric id of every key in memory, and the effective values of the settings
+    /// of these names, for [`Verifier::details`](crate::Verifier::details). Defaults to keeping none of
+    /// it. A later call replaces it.
+    ///
+    /// The memory is as current as the index. A key takes about 200 bytes there, and more where it has
+    /// values of its own; values of its owner are kept once for all of the owner's keys. The opening
+    /// reads all keys once more.
+    pub fn key_details<S: Into<String>>(mut self, settings: impl IntoIterator<Item = S>) -> Self {
+        self.details = Some(settings.into_iter().map(Into::into).collect());
         self
     }
 
@@ -309,6 +323,7 @@ impl StoreBuilder {
             catalogue: self.catalogue,
             peppers: self.peppers,
             observer: Arc::clone(&noticed) as Arc<dyn KeyObserver>,
+            details: self.details,
             metadata: MetadataState { metadata, prefixes: self.prefixes },
         });
         records.load()?;

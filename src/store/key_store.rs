@@ -1,21 +1,22 @@
 //! The port of a store: its verification and management calls.
 
 use std::fmt::Debug;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::types::{
-    ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken,
-    Health, IfInUse, Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner,
-    OwnerAction, Page, ReservedUses, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate,
-    Rules, VerifyError, VerifyRequest,
+    ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, Events, Explanation,
+    FoundToken, Health, IfInUse, Issued, IssuedOnce, Key, KeyAction, KeyDetails, ListEvents,
+    ListKeys, ListOwners, Owner, OwnerAction, Page, ReservedUses, RetiredPepper, RevealedToken,
+    RevokedAll, RevokedTree, Rotate, Rules, VerifyError, VerifyRequest,
 };
 use super::verify::LeaseWait;
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
-use crate::key::IdempotencyKey;
+use crate::key::{IdempotencyKey, Prefix};
 use crate::permission::Catalogue;
 use crate::token::Token;
 use crate::verified_key::VerifiedKey;
@@ -87,6 +88,44 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         Poll::Ready(self.verify_request(request))
     }
 
+    /// Judges again the token of an answer that was given before, for a peer whose address isn't
+    /// known: a WebSocket or a stream that is still open.
+    ///
+    /// # Errors
+    /// As [`recheck_from`](Self::recheck_from).
+    fn recheck(&self, verified: &VerifiedKey) -> Result<VerifiedKey, VerifyError> {
+        self.recheck_from(verified, None)
+    }
+
+    /// Judges again the token of an answer that was given before, from the peer's address. The answer
+    /// is that which [`verify_request`](Self::verify_request) would give for the same token now, with
+    /// these differences:
+    ///
+    /// - It counts no use, and is no use: a rate or quota that is used up doesn't fail it. What is left
+    ///   of the rate is shown.
+    /// - It computes no hash, and never waits.
+    /// - Of a key whose record is damaged it says so, whichever of the key's tokens it was.
+    ///
+    /// A token that was rotated away, forced or after its grace, fails as it would if it were presented.
+    ///
+    /// # Errors
+    /// [`VerifyError`]: `Unrecognized` also for a key that was purged, for one of another store, and for a
+    /// token that the key no longer has.
+    fn recheck_from(
+        &self,
+        verified: &VerifiedKey,
+        address: Option<IpAddr>,
+    ) -> Result<VerifiedKey, VerifyError>;
+
+    /// Returns the data of a key that the store keeps in memory: its name, its numeric id and the settings
+    /// that [`StoreBuilder::key_details`](super::StoreBuilder::key_details) names, as current as a
+    /// verification is. Takes two locks for a moment, and reads no backend. Returns `None` if the store keeps
+    /// none, and for a key that is gone. The provided method returns `None`.
+    fn details(&self, verified: &VerifiedKey) -> Option<Arc<KeyDetails>> {
+        let _ = verified;
+        None
+    }
+
     /// Counts `actual` uses in place of reserved ones, as
     /// [`Reservation::settle`](super::Reservation::settle) says.
     ///
@@ -97,6 +136,9 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
 
     /// Returns the permissions that the service declared.
     fn catalogue(&self) -> &Catalogue;
+
+    /// Returns the prefixes of the tokens that the store accepts now.
+    fn prefixes(&self) -> Vec<Prefix>;
 
     /// Creates a key of an owner, and the owner too if the request says so
     /// ([`CreateKey::or_create_owner`]) and it doesn't exist.
@@ -185,6 +227,14 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`KeyStore`] says; `Invalid` for a cursor that is malformed or of another query.
     fn list_keys(&self, by: &Authority, query: &ListKeys) -> Result<Page<Key>, Error>;
+
+    /// Returns a page of those keys of a query whose access has a pattern that matches no permission of
+    /// the catalogue, nor an earlier name of one. Most pages are shorter than their limit, and may be
+    /// empty without being the last.
+    ///
+    /// # Errors
+    /// As [`list_keys`](Self::list_keys); `Forbidden` unless an administrator calls.
+    fn list_unmatched(&self, by: &Authority, query: &ListKeys) -> Result<Page<Key>, Error>;
 
     /// Counts the keys that match. Ignores the cursor, the limit and the positions of the query.
     /// May scan the whole table.
@@ -291,6 +341,14 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// As [`KeyStore`] says; `Forbidden` unless an administrator calls, `Pepper` if the token may
     /// be one whose pepper isn't open.
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error>;
+
+    /// Says why a token is accepted or not: every reason that stands against it, with the moment since
+    /// which it holds, and its key and owner. It reads the database and counts as no use of the key. In
+    /// a shared database a verification may know of the last changes a moment later.
+    ///
+    /// # Errors
+    /// As [`identify`](Self::identify). A damaged record is no error here.
+    fn explain(&self, by: &Authority, token: &[u8]) -> Result<Explanation, Error>;
 
     /// Finds a leaked token as [`identify`](Self::identify) does, and blocks its key. It doesn't
     /// block a key that is revoked or blocked already, nor one whose leaked token was superseded

@@ -1,11 +1,15 @@
 //! Stores around a store: the only file that forwards each call.
 
 use std::fmt::Debug;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::key_store::KeyStore;
+use super::types::details::KeyDetails;
 use super::types::error::Error;
+use super::types::explanation::Explanation;
 use super::types::health::Health;
 use super::types::request::{
     ChangeRules, CreateKey, CreateOwner, IfInUse, KeyAction, ListEvents, ListKeys, ListOwners,
@@ -21,7 +25,7 @@ use super::verify::{LeaseWait, parked};
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
-use crate::key::IdempotencyKey;
+use crate::key::{IdempotencyKey, Prefix};
 use crate::permission::Catalogue;
 use crate::token::Token;
 use crate::verified_key::VerifiedKey;
@@ -53,7 +57,7 @@ macro_rules! store_layer {
         /// to the inner store's. [`around`](Self::around) runs around every management call,
         /// whether the layer changes it or not: this one hook serves traces, metrics and audits. A
         /// layer that observes or changes verifications overrides
-        /// [`poll_verify`](Self::poll_verify).
+        /// [`poll_verify`](Self::poll_verify) and [`recheck_from`](Self::recheck_from).
         ///
         /// Import this trait only in the file that implements it. With both traits in scope, a call
         /// on the layer itself is ambiguous.
@@ -120,9 +124,32 @@ macro_rules! store_layer {
                 self.inner().poll_verify(request, wait, context)
             }
 
+            /// Answers [`KeyStore::recheck_from`], and with it [`KeyStore::recheck`]. A layer that
+            /// rejects keys by a rule of its own must reject them here too.
+            ///
+            /// # Errors
+            /// Those of its namesake.
+            fn recheck_from(
+                &self,
+                verified: &VerifiedKey,
+                address: Option<IpAddr>,
+            ) -> Result<VerifiedKey, VerifyError> {
+                self.inner().recheck_from(verified, address)
+            }
+
+            /// Answers [`KeyStore::details`].
+            fn details(&self, verified: &VerifiedKey) -> Option<Arc<KeyDetails>> {
+                self.inner().details(verified)
+            }
+
             /// Answers [`KeyStore::catalogue`].
             fn catalogue(&self) -> &Catalogue {
                 self.inner().catalogue()
+            }
+
+            /// Answers [`KeyStore::prefixes`].
+            fn prefixes(&self) -> Vec<Prefix> {
+                self.inner().prefixes()
             }
 
             /// Answers [`KeyStore::health`].
@@ -160,8 +187,25 @@ macro_rules! store_layer {
                 StoreLayer::poll_verify(self, request, wait, context)
             }
 
+            #[inline]
+            fn recheck_from(
+                &self,
+                verified: &VerifiedKey,
+                address: Option<IpAddr>,
+            ) -> Result<VerifiedKey, VerifyError> {
+                StoreLayer::recheck_from(self, verified, address)
+            }
+
+            fn details(&self, verified: &VerifiedKey) -> Option<Arc<KeyDetails>> {
+                StoreLayer::details(self, verified)
+            }
+
             fn catalogue(&self) -> &Catalogue {
                 StoreLayer::catalogue(self)
+            }
+
+            fn prefixes(&self) -> Vec<Prefix> {
+                StoreLayer::prefixes(self)
             }
 
             fn health(&self) -> Health {
@@ -210,6 +254,7 @@ store_layer! {
     key(by: &Authority, id: KeyId) -> Key [by: by, key: id];
     key_by_numeric_id(by: &Authority, id: NumericId) -> Key [by: by];
     list_keys(by: &Authority, query: &ListKeys) -> Page<Key> [by: by];
+    list_unmatched(by: &Authority, query: &ListKeys) -> Page<Key> [by: by];
     count_keys(by: &Authority, query: &ListKeys) -> u64 [by: by];
     change_key(by: &Authority, id: KeyId, action: &KeyAction, expected: Option<Version>) -> ChangedKey
         [by: by, key: id];
@@ -230,6 +275,7 @@ store_layer! {
     reveal_token(by: &Authority, id: KeyId) -> Token [by: by, key: id];
     reveal_tokens(by: &Authority, query: &ListKeys) -> Page<RevealedToken> [by: by];
     identify(by: &Authority, token: &[u8]) -> Option<FoundToken> [by: by];
+    explain(by: &Authority, token: &[u8]) -> Explanation [by: by];
     block_leaked(by: &Authority, token: &[u8]) -> Option<FoundToken> [by: by];
     create_owner(by: &Authority, id: &OwnerId, request: &CreateOwner) -> CreatedOwner
         [by: by, owner: id];

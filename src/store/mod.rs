@@ -53,13 +53,14 @@ pub use layer::{StoreCall, StoreLayer};
 pub use store::Store;
 pub use types::{
     AlertSettings, ChangeRules, ChangedKey, ClockAhead, ClockBehindLog, CreateKey, CreateOwner,
-    CreatedOwner, Damaged, DamagedEntry, Error, Events, ForbiddenReason, FoundToken, Health,
-    HealthError, HealthErrorKind, HealthProblem, IfInUse, IndexLimit, Issued, IssuedOnce, Key,
-    KeyAction, KeyUsage, LastEvent, ListEvents, ListKeys, ListOwners, NumericIdChoice, Owner,
-    OwnerAction, Page, PepperProblem, PreviousTokenInfo, RecoveryKeyProblem, ReservedUses,
-    Resource, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, RulesDiffer,
-    RulesShown, SetLimits, SettingsChange, SettingsCheck, SettingsOf, StateProblem, ThreadHealth,
-    Unavailable, UpdateKey, UpdateOwner, UsageSettings, VerifyError, VerifyRequest, WorkHealth,
+    CreatedOwner, Damaged, DamagedEntry, EffectiveLimits, Error, Events, ExplainedToken,
+    Explanation, ForbiddenReason, FoundToken, Health, HealthError, HealthErrorKind, HealthProblem,
+    IfInUse, IndexLimit, Issued, IssuedOnce, Key, KeyAction, KeyDetails, KeyUsage, LastEvent,
+    ListEvents, ListKeys, ListOwners, NumericIdChoice, Obstacle, ObstacleKind, Owner, OwnerAction,
+    Page, PepperProblem, PreviousTokenInfo, RecoveryKeyProblem, ReservedUses, Resource,
+    RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate, Rules, RulesDiffer, RulesShown,
+    SetLimits, SettingsChange, SettingsCheck, SettingsOf, StateProblem, ThreadHealth, Unavailable,
+    UpdateKey, UpdateOwner, UsageSettings, VerifyError, VerifyRequest, WorkHealth,
 };
 pub use verify::LeaseWait;
 #[cfg(keyhasp_constant_time)]

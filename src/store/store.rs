@@ -1,5 +1,6 @@
 //! The store over a backend.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,14 +10,14 @@ use super::alerts::AlertScanner;
 use super::engine::{Engine, HealthWatch, Workers};
 use super::key_store::KeyStore;
 use super::manage::{
-    Manager, Sealer, descendants, leaked_tokens, list, mend_graces, pepper_retirement, reveal,
-    store_rules,
+    Manager, Sealer, descendants, explain, leaked_tokens, list, mend_graces, pepper_retirement,
+    reveal, store_rules,
 };
 use super::types::{
-    ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, Events, FoundToken,
-    Health, IfInUse, Issued, IssuedOnce, Key, KeyAction, ListEvents, ListKeys, ListOwners, Owner,
-    OwnerAction, Page, ReservedUses, RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rotate,
-    Rules, VerifyError, VerifyRequest,
+    ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, Events, Explanation,
+    FoundToken, Health, IfInUse, Issued, IssuedOnce, Key, KeyAction, KeyDetails, ListEvents,
+    ListKeys, ListOwners, Owner, OwnerAction, Page, ReservedUses, RetiredPepper, RevealedToken,
+    RevokedAll, RevokedTree, Rotate, Rules, VerifyError, VerifyRequest,
 };
 use super::usage::UsageRecorder;
 use super::verify::{LeaseWait, TokenVerifier};
@@ -24,8 +25,8 @@ use crate::authority::Authority;
 use crate::backend::{BackupProgress, Finding, Repaired};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, NumericId, OwnerId, Version};
-use crate::key::IdempotencyKey;
-use crate::permission::Catalogue;
+use crate::key::{IdempotencyKey, Prefix};
+use crate::permission::{Catalogue, Pattern};
 use crate::token::Token;
 use crate::verified_key::VerifiedKey;
 
@@ -59,6 +60,14 @@ impl Store {
     /// of [`StoreBuilder::retire_pepper`](super::StoreBuilder::retire_pepper).
     pub fn retired_at_opening(&self) -> &[RetiredPepper] {
         &self.retired
+    }
+
+    /// Returns the patterns in the access of unrevoked keys that matched no permission of the catalogue at
+    /// the opening, nor an earlier name of one: a permission was taken out or renamed without an
+    /// [`alias`](crate::permission::CatalogueBuilder::alias). At most 64, ascending.
+    /// [`AdminKeys::list_unmatched`](crate::AdminKeys::list_unmatched) lists the keys.
+    pub fn unmatched_at_opening(&self) -> &[Pattern] {
+        &self.engine.records.unmatched
     }
 
     /// Mends graces that a clock reckoned that was ahead, before a call that may change something.
@@ -148,12 +157,28 @@ impl KeyStore for Store {
         self.verifier.poll(request, wait, context)
     }
 
+    fn recheck_from(
+        &self,
+        verified: &VerifiedKey,
+        address: Option<IpAddr>,
+    ) -> Result<VerifiedKey, VerifyError> {
+        self.verifier.recheck(verified, address)
+    }
+
+    fn details(&self, verified: &VerifiedKey) -> Option<Arc<KeyDetails>> {
+        self.engine.records.details(verified.key_id(), verified.owner_id())
+    }
+
     fn settle(&self, reserved: ReservedUses, actual: u32) -> Result<(), Error> {
         self.verifier.settle(&reserved, actual)
     }
 
     fn catalogue(&self) -> &Catalogue {
         self.engine.records.catalogue()
+    }
+
+    fn prefixes(&self) -> Vec<Prefix> {
+        self.engine.records.metadata().prefixes
     }
 
     fn create_key(
@@ -233,6 +258,10 @@ impl KeyStore for Store {
         list::list_keys(&self.engine, &self.usage, by, query)
     }
 
+    fn list_unmatched(&self, by: &Authority, query: &ListKeys) -> Result<Page<Key>, Error> {
+        list::list_unmatched(&self.engine, &self.usage, by, query)
+    }
+
     fn count_keys(&self, by: &Authority, query: &ListKeys) -> Result<u64, Error> {
         list::count_keys(&self.engine, by, query)
     }
@@ -287,6 +316,11 @@ impl KeyStore for Store {
 
     fn identify(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
         leaked_tokens::identify(&self.engine, &self.usage, by, token)
+    }
+
+    fn explain(&self, by: &Authority, token: &[u8]) -> Result<Explanation, Error> {
+        let explained = explain::explain(&self.engine, &self.usage, by, token)?;
+        Ok(self.verifier.add_unavailable(explained))
     }
 
     fn block_leaked(&self, by: &Authority, token: &[u8]) -> Result<Option<FoundToken>, Error> {
@@ -424,7 +458,6 @@ mod tests {
 
     use super::*;
     use crate::backend::{Backend, BackendError, BackendLayer, Change, CommitOutcome, Memory};
-    use crate::key::Prefix;
     use crate::permission::Access;
     use crate::store::types::{IndexLimit, UpdateKey};
     use crate::store::{AdminKeys, Verifier};

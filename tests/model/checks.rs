@@ -2,14 +2,20 @@
 
 use std::sync::Arc;
 
-use keyhasp::store::Unavailable;
-use keyhasp::{KeyStore, Timestamp, VerifiedKey, Verifier, VerifyError, VerifyRequest};
+use keyhasp::key::RejectKind;
+use keyhasp::permission::PermissionSet;
+use keyhasp::store::{Explanation, ObstacleKind, Unavailable};
+use keyhasp::{
+    AdminKeys, Catalogue, Error, KeyStore, RejectReason, Timestamp, VerifiedKey, Verifier,
+    VerifyError, VerifyRequest,
+};
 
 use crate::calls::{Call, EventQuery, KeyQuery, OwnerQuery, Side, Who};
 use crate::compare;
 use crate::driver::{Checked, Sequence};
 use crate::generate::{prefixes, presented};
 use crate::model::{Reason, Verdict};
+use crate::opening;
 use crate::perform::Desk;
 use crate::walk::Walk;
 
@@ -45,6 +51,7 @@ impl Sequence<'_> {
     /// Verifies every token that was ever issued, and some that never were.
     pub(crate) fn check_tokens(&mut self) -> Checked {
         let asked: Arc<dyn KeyStore> = Arc::clone(&self.asked) as _;
+        let admin = AdminKeys::new(Arc::clone(&asked), "checks").unwrap();
         let verifier = Verifier::new(asked);
         for issue in &self.issued {
             if !self.chance.percent(self.mood.verified) {
@@ -81,6 +88,11 @@ impl Sequence<'_> {
                 let how = format!("from {address:?} for {cost}");
                 return Err(format!("token {generation} of {key} {how}: {difference}"));
             }
+            if let Some(difference) = explained(&admin, &issue.text, &heard, self.asked.catalogue())
+            {
+                let (key, generation) = (issue.key, issue.generation);
+                return Err(format!("token {generation} of {key} explained: {difference}"));
+            }
             self.model.note_use(issue.key, issue.generation, address, &expected);
             self.coverage.note_verdict(&expected);
             if let Ok(verified) = heard {
@@ -93,6 +105,7 @@ impl Sequence<'_> {
                 }
             }
         }
+        self.check_verified()?;
         for _ in 0..3 {
             let garbage = self.garbage();
             if self.issued.iter().any(|issue| issue.text.as_bytes() == garbage) {
@@ -102,6 +115,34 @@ impl Sequence<'_> {
             if heard != Err(VerifyError::Unrecognized) {
                 let shown = String::from_utf8_lossy(&garbage).into_owned();
                 return Err(format!("the made-up token {shown}: {heard:?} heard"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks again the keys that were verified at any time before, and compares each with what its
+    /// token would get now.
+    fn check_verified(&mut self) -> Checked {
+        let asked: Arc<dyn KeyStore> = Arc::clone(&self.asked) as _;
+        let admin = AdminKeys::new(asked, "checks").unwrap();
+        for verified in &self.grants {
+            if !self.chance.percent(self.mood.verified) {
+                continue;
+            }
+            let (address, _) = presented(&mut self.chance);
+            let (key, generation) = (verified.key_id(), verified.generation().get());
+            let expected = self.model.recheck(key, generation, address);
+            let heard = self.asked.recheck_from(verified, address);
+            let difference = compare::verdicts(&expected, &heard, &*self.asked);
+            let difference = difference.or_else(|| compare::rates(&expected, &heard));
+            if let Some(difference) = difference {
+                let what = format!("token {generation} of {key} again from {address:?}");
+                return Err(format!("{what}: {difference}"));
+            }
+            if self.chance.percent(20)
+                && let Some(difference) = detailed(&admin, verified, &heard, &*self.asked)
+            {
+                return Err(format!("details of {key}: {difference}"));
             }
         }
         Ok(())
@@ -202,6 +243,12 @@ impl Sequence<'_> {
                 return Err(format!("a closed store verifies: {heard:?}"));
             }
         }
+        for verified in &self.grants {
+            let heard = self.asked.recheck(verified);
+            if heard != closed {
+                return Err(format!("a closed store checks again: {heard:?}"));
+            }
+        }
         let who = Who {
             side: Side::Admin,
             actor: "checks".into(),
@@ -215,4 +262,89 @@ impl Sequence<'_> {
             other => Err(format!("a closed store answers: {other:?}")),
         }
     }
+}
+
+/// Compares what stands against a token with the answer that it has just got.
+fn explained(
+    admin: &AdminKeys,
+    token: &str,
+    heard: &Result<VerifiedKey, VerifyError>,
+    catalogue: &Catalogue,
+) -> Option<String> {
+    let explained = admin.explain(token);
+    let is_right = match (&explained, heard) {
+        (Ok(Explanation::Known(known)), Ok(verified)) => {
+            let permissions = known.key.effective_permissions(catalogue);
+            let access = known.access.as_ref().map(|access| access.compile(catalogue));
+            known.obstacles.is_empty()
+                && permissions == *verified.permissions()
+                && access.unwrap_or(PermissionSet::EMPTY) == permissions
+                && (known.generation, known.is_current)
+                    == (verified.generation(), verified.is_current())
+        }
+        (Ok(Explanation::Known(known)), Err(VerifyError::Rejected(reason))) => {
+            let until = known.obstacles.iter().filter_map(|obstacle| obstacle.until).max();
+            match (reason, known.obstacles.first().map(|obstacle| obstacle.kind)) {
+                (RejectReason::NotYet(from), Some(kind)) => {
+                    matches!(kind, ObstacleKind::KeyNotYet | ObstacleKind::OwnerNotYet)
+                        && until == Some(*from)
+                }
+                (reason, Some(kind)) => kind_of(kind) == Some(reason.kind()),
+                (reason, None) => matches!(
+                    reason.kind(),
+                    RejectKind::AddressMissing
+                        | RejectKind::AddressRejected
+                        | RejectKind::RateLimited
+                        | RejectKind::QuotaExhausted
+                ),
+            }
+        }
+        (Ok(Explanation::Known(known)), Err(VerifyError::Unrecognized)) => {
+            known.obstacles.first().is_some_and(|it| it.kind == ObstacleKind::PrefixNotAccepted)
+        }
+        (Ok(Explanation::Unknown { is_mistyped: false, .. }), Err(VerifyError::Unrecognized))
+        | (Err(Error::Pepper { .. }), Err(VerifyError::Unrecognized)) => true,
+        _ => false,
+    };
+    (!is_right).then(|| format!("{explained:?} where {heard:?} was heard"))
+}
+
+fn kind_of(obstacle: ObstacleKind) -> Option<RejectKind> {
+    Some(match obstacle {
+        ObstacleKind::OwnerSuspended => RejectKind::Suspended,
+        ObstacleKind::Revoked => RejectKind::Revoked,
+        ObstacleKind::Blocked => RejectKind::Blocked,
+        ObstacleKind::Deactivated => RejectKind::Deactivated,
+        ObstacleKind::Expired => RejectKind::Expired,
+        ObstacleKind::GraceOver
+        | ObstacleKind::InvalidatedForOwner
+        | ObstacleKind::InvalidatedForStore
+        | ObstacleKind::PepperRetired => RejectKind::Superseded,
+        _ => return None,
+    })
+}
+
+/// Compares the details of a key with its record. A key whose token no one can present may have none.
+fn detailed(
+    admin: &AdminKeys,
+    verified: &VerifiedKey,
+    heard: &Result<VerifiedKey, VerifyError>,
+    store: &dyn KeyStore,
+) -> Option<String> {
+    let details = store.details(verified);
+    let key = admin.get(verified.key_id());
+    let is_right = match (&details, &key) {
+        (Some(details), Ok(key)) => {
+            let settings = key.settings.iter().map(|(name, value)| (name.as_str(), value));
+            details.name() == key.name.as_ref().map(|name| name.as_str())
+                && details.numeric_id() == key.numeric_id
+                && details
+                    .settings()
+                    .eq(settings.filter(|(name, _)| opening::DETAILS.contains(name)))
+        }
+        (None, Err(Error::NotFound(_))) => true,
+        (None, Ok(_)) => matches!(heard, Err(VerifyError::Unrecognized)),
+        _ => false,
+    };
+    (!is_right).then(|| format!("{details:?} kept of {key:?}"))
 }

@@ -96,6 +96,10 @@ defects! {
     PruneGoesTooFar,
     /// A creation that is sent again makes another key.
     RepeatTakesEffect,
+    /// A verified key that is checked again is as it was.
+    RecheckRemembers,
+    /// A verified key that is checked again needs no address.
+    RecheckFromAnywhere,
     /// A verified key stays accepted after its key is revoked.
     RevocationNotInForce,
     /// Revoking all keys revokes them one by one, so that the event log differs.

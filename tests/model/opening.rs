@@ -120,9 +120,12 @@ pub(crate) fn sufficient(model: &Model) -> Vec<u16> {
     peppers
 }
 
+/// The settings that the store under test keeps in memory.
+pub(crate) const DETAILS: [&str; 3] = ["colour", "größe", "none"];
+
 /// Makes a builder for the store under test, with usage and alerts.
 pub(crate) fn whole_builder(opening: &Opening, rules: StoreRules) -> StoreBuilder {
-    let builder = builder(opening, rules).alerts(opening.watch.watch());
+    let builder = builder(opening, rules).alerts(opening.watch.watch()).key_details(DETAILS);
     let builder = match opening.key_retention {
         Some(keep) => builder.key_retention(keep),
         None => builder,

@@ -1,6 +1,7 @@
 //! Stores with an injected bug each, which the driver must find.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -297,6 +298,21 @@ impl StoreLayer for Planted {
         context: &mut Context<'_>,
     ) -> Poll<Result<VerifiedKey, VerifyError>> {
         self.store.poll_verify(request, wait, context).map(|answer| self.answer(request, answer))
+    }
+
+    fn recheck_from(
+        &self,
+        verified: &VerifiedKey,
+        address: Option<IpAddr>,
+    ) -> Result<VerifiedKey, VerifyError> {
+        match (self.store.recheck_from(verified, address), self.defect) {
+            (Err(VerifyError::Rejected(_)), Defect::RecheckRemembers) => Ok(*verified),
+            (
+                Err(VerifyError::Rejected(RejectReason::AddressMissing)),
+                Defect::RecheckFromAnywhere,
+            ) => Ok(*verified),
+            (answer, _) => answer,
+        }
     }
 
     fn create_key(

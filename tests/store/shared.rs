@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use crate::common::{HOUR, World, builder, clock, owner};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::key::RejectReason;
-use keyhasp::store::Unavailable;
+use keyhasp::store::{StoreBuilder, Unavailable};
 use keyhasp::{
     Access, ChangeRules, CreateKey, CreateOwner, Error, Issued, KeyStore, ManualClock, Peppers,
-    Quota, Rotate, SetLimits, Store, StoreRules, SystemClock, Timestamp, Token, UpdateOwner,
-    Verifier, VerifyError, VerifyRequest,
+    Quota, Rotate, SetLimits, Store, StoreRules, SystemClock, Timestamp, Token, UpdateKey,
+    UpdateOwner, Verifier, VerifyError, VerifyRequest,
 };
 
 const BOUND: Duration = Duration::from_secs(1);
@@ -32,12 +32,17 @@ fn shared(bound: Duration) -> SqliteOptions {
 
 /// Two stores whose clocks are set by hand: nothing goes stale by itself.
 fn pair() -> Pair {
+    pair_with(|builder| builder)
+}
+
+fn pair_with(configure: impl Fn(StoreBuilder) -> StoreBuilder) -> Pair {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("keys.db");
     let open = |seed| {
         let clock = clock();
         let backend = Sqlite::open_or_create(&path, shared(BOUND)).unwrap().0;
-        World::of(Arc::new(builder(&clock, seed).open(backend).unwrap()), clock)
+        let store = configure(builder(&clock, seed)).open(backend).unwrap();
+        World::of(Arc::new(store), clock)
     };
     let (a, b) = (open(1), open(2));
     Pair { a, b, _directory: directory }
@@ -82,6 +87,35 @@ fn what_one_process_does_is_in_force_in_the_other() {
     eventually(&b, &second.token, Err(VerifyError::Rejected(RejectReason::Suspended)));
     b.admin.purge_owner(&owner("org")).unwrap();
     eventually(&a, &second.token, Err(VerifyError::Unrecognized));
+}
+
+/// What is kept in memory of keys is as current as the index, in each process.
+#[test]
+fn details_reach_the_other_process() {
+    let Pair { a, b, _directory } = pair_with(|builder| builder.key_details(["plan"]));
+    let (keys, first) = a.owner("org");
+    eventually(&b, &first.token, Ok(()));
+    let verified = b.verifier.verify(first.token.expose()).unwrap();
+    let shown = || {
+        let details = b.verifier.details(&verified)?;
+        Some((details.name().map(str::to_owned), details.setting("plan").cloned()))
+    };
+    let awaited = |expected| {
+        let started = Instant::now();
+        while shown() != expected {
+            assert!(started.elapsed() < PATIENCE, "still {:?}", shown());
+            std::thread::yield_now();
+        }
+    };
+    awaited(Some((None, None)));
+    keys.update(first.key.id, UpdateKey::new().name("laptop")).unwrap();
+    awaited(Some((Some("laptop".into()), None)));
+    let free = UpdateOwner::new().defaults(serde_json::json!({ "plan": "free" }));
+    a.admin.update_owner(&owner("org"), free).unwrap();
+    awaited(Some((Some("laptop".into()), Some("free".into()))));
+    a.admin.revoke(first.key.id).unwrap();
+    a.admin.purge(first.key.id).unwrap();
+    awaited(None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Metrics of a store's calls.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,11 +31,14 @@ use crate::verified_key::VerifiedKey;
 pub struct Measured<S> {
     store: S,
     clock: Arc<dyn Clock>,
-    /// A counter for each outcome, with its name.
-    verifications: Vec<(&'static str, Counter)>,
+    verifications: Outcomes,
+    rechecks: Outcomes,
     tokens: Gauge,
     ready: Gauge,
 }
+
+/// A counter for each outcome, with its name.
+type Outcomes = Vec<(&'static str, Counter)>;
 
 impl<S: KeyStore> Measured<S> {
     /// Measures this store's calls with the recorder that is installed now.
@@ -47,11 +51,15 @@ impl<S: KeyStore> Measured<S> {
     #[must_use]
     pub fn with_clock(store: S, clock: Arc<dyn Clock>) -> Self {
         names::describe_store();
-        let verification = |outcome| counter!(names::VERIFICATIONS, names::OUTCOME => outcome);
+        let outcomes = |metric: &'static str| {
+            let counter = |outcome| (outcome, counter!(metric, names::OUTCOME => outcome));
+            verification_outcomes().map(counter).collect()
+        };
         let measured = Self {
             store,
             clock,
-            verifications: verification_outcomes().map(|name| (name, verification(name))).collect(),
+            verifications: outcomes(names::VERIFICATIONS),
+            rechecks: outcomes(names::RECHECKS),
             tokens: gauge!(names::INDEX_TOKENS),
             ready: gauge!(names::READY),
         };
@@ -94,17 +102,14 @@ impl<S: KeyStore> Measured<S> {
     }
 }
 
-impl<S> Measured<S> {
-    /// Counts a verification by its outcome.
-    #[inline]
-    fn count<T>(&self, answer: Result<T, VerifyError>) -> Result<T, VerifyError> {
-        let outcome = verification_outcome(&answer);
-        let mut counters = self.verifications.iter();
-        if let Some((_, counter)) = counters.find(|(name, _)| *name == outcome) {
-            counter.increment(1);
-        }
-        answer
+/// Counts an answer by its outcome.
+#[inline]
+fn count<T>(outcomes: &Outcomes, answer: Result<T, VerifyError>) -> Result<T, VerifyError> {
+    let outcome = verification_outcome(&answer);
+    if let Some((_, counter)) = outcomes.iter().find(|(name, _)| *name == outcome) {
+        counter.increment(1);
     }
+    answer
 }
 
 impl<S: KeyStore> StoreLayer for Measured<S> {
@@ -119,7 +124,16 @@ impl<S: KeyStore> StoreLayer for Measured<S> {
         wait: &mut Option<LeaseWait>,
         context: &mut Context<'_>,
     ) -> Poll<Result<VerifiedKey, VerifyError>> {
-        self.store.poll_verify(request, wait, context).map(|answer| self.count(answer))
+        let polled = self.store.poll_verify(request, wait, context);
+        polled.map(|answer| count(&self.verifications, answer))
+    }
+
+    fn recheck_from(
+        &self,
+        verified: &VerifiedKey,
+        address: Option<IpAddr>,
+    ) -> Result<VerifiedKey, VerifyError> {
+        count(&self.rechecks, self.store.recheck_from(verified, address))
     }
 
     fn around<T>(

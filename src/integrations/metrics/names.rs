@@ -3,6 +3,7 @@
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub(super) const VERIFICATIONS: &str = "keyhasp_verifications_total";
+pub(super) const RECHECKS: &str = "keyhasp_rechecks_total";
 pub(super) const CALLS: &str = "keyhasp_calls_total";
 pub(super) const CALL_SECONDS: &str = "keyhasp_call_duration_seconds";
 pub(super) const COMMITS: &str = "keyhasp_commits_total";
@@ -32,6 +33,7 @@ pub(super) const CALL: &str = "call";
 
 pub(super) fn describe_store() {
     describe_counter!(VERIFICATIONS, Unit::Count, "Verifications, by outcome");
+    describe_counter!(RECHECKS, Unit::Count, "Rechecks of verified keys, by outcome");
     describe_counter!(CALLS, Unit::Count, "Management calls, by name and outcome");
     describe_histogram!(CALL_SECONDS, Unit::Seconds, "Duration of a management call");
     describe_gauge!(INDEX_TOKENS, Unit::Count, "Live tokens in the verification index");

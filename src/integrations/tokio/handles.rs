@@ -14,9 +14,9 @@ use crate::invalid::Invalid;
 use crate::key::{Expiry, IdempotencyKey};
 use crate::store::{
     AsAdmin, AsDelegate, AsOwner, ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner,
-    Error, Events, FoundToken, IfInUse, Issued, IssuedOnce, Key, Keys, ListEvents, ListKeys,
-    ListOwners, Managing, Owner, Page, RetiredPepper, RevealedToken, RevokedAll, RevokedTree,
-    Rotate, Rules, UpdateKey, UpdateOwner,
+    Error, Events, Explanation, FoundToken, IfInUse, Issued, IssuedOnce, Key, Keys, ListEvents,
+    ListKeys, ListOwners, Managing, Owner, Page, RetiredPepper, RevealedToken, RevokedAll,
+    RevokedTree, Rotate, Rules, UpdateKey, UpdateOwner,
 };
 use crate::token::{Found, Token};
 
@@ -205,6 +205,8 @@ impl AsyncKeys<AsAdmin> {
         refill_quota(id: KeyId) -> Key;
         add_to_quota(id: KeyId, uses: u64) -> Key;
         identify((secret) token: [u8]) -> Option<FoundToken>;
+        list_unmatched((lent) query: ListKeys) -> Page<Key>;
+        explain((secret) token: [u8]) -> Explanation;
         block_leaked((secret) token: [u8]) -> Option<FoundToken>;
         scan((secret) text: [u8]) -> Vec<Found>;
         convert_trial(id: KeyId, expiry: Expiry) -> Key;

@@ -132,12 +132,9 @@ impl Task {
     /// wrong one, and counts as no use.
     #[inline]
     fn of(settings: &Settings, parts: &Parts, token: &[u8]) -> Result<Self, Rejection> {
-        if let Some(prefixes) = &settings.prefixes {
-            let prefix = Unverified::parse(token).map(|token| token.prefix);
-            if !prefixes.iter().any(|accepted| Some(accepted.as_bytes()) == prefix) {
-                let error = AuthError::Verify(VerifyError::Unrecognized);
-                return Err(settings.reject(&Rejected::of(error, parts)));
-            }
+        // Before a key that a layer around this one has verified.
+        if let Err(error) = settings.verifier.check_prefix(token) {
+            return Err(settings.reject(&Rejected::of(error.into(), parts)));
         }
         let address = settings.peer_address.as_ref().and_then(|peer| peer.of(parts));
         let caller = parts.extensions.get::<Authenticated>();

@@ -13,6 +13,7 @@ use super::settings::Settings;
 use crate::id::OwnerId;
 use crate::integrations::http::{AuthError, Credentials, ErrorResponse, Presented};
 use crate::permission::{Permission, PermissionSet};
+use crate::store::{KeyDetails, VerifyError};
 use crate::token::Unverified;
 use crate::verified_key::VerifiedKey;
 
@@ -183,6 +184,31 @@ impl Authenticated {
             Caller::Key(verified, _) => Some(verified),
             Caller::Session(_) => None,
         }
+    }
+
+    /// Judges the caller's key again, from the address by which the layer judged it: a WebSocket or a
+    /// stream of events asks now and then whether its caller is still good, and goes on with the
+    /// answer. It needs no token and counts no use. Returns a session as it is, which only the service
+    /// can judge.
+    ///
+    /// # Errors
+    /// The answer that the token would get now, as
+    /// [`KeyStore::recheck_from`](crate::KeyStore::recheck_from) says.
+    pub fn recheck(&self) -> Result<Self, VerifyError> {
+        let Caller::Key(verified, address) = &self.caller else { return Ok(self.clone()) };
+        let verifier = &self.settings.verifier;
+        let verified = match address {
+            Some(address) => verifier.recheck_from(verified, *address)?,
+            None => verifier.recheck(verified)?,
+        };
+        Ok(Self::by_key(verified, *address, Arc::clone(&self.settings)))
+    }
+
+    /// Returns the data of the caller's key, as [`Verifier::details`](crate::Verifier::details) does;
+    /// `None` also where a session stands in.
+    #[must_use]
+    pub fn details(&self) -> Option<Arc<KeyDetails>> {
+        self.settings.verifier.details(self.verified_key()?)
     }
 
     /// Requires a permission that only the handler can determine. A [`Guard`](super::Guard)

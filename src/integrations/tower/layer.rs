@@ -106,11 +106,15 @@ impl<M> KeyLayer<M> {
         self.with(|settings| settings.credentials = credentials)
     }
 
-    /// Accepts tokens of these prefixes alone, such as those of a test environment. Defaults to all of
-    /// the store's. A token of another prefix is answered like a wrong one, and counts as no use.
-    pub fn prefixes(self, prefixes: impl IntoIterator<Item = Prefix>) -> Self {
-        let prefixes = prefixes.into_iter().collect();
-        self.with(|settings| settings.prefixes = Some(prefixes))
+    /// Accepts tokens of these prefixes alone, such as those of a test environment. Defaults to all
+    /// that the verifier accepts. A token of another prefix is answered like a wrong one, and counts as
+    /// no use.
+    ///
+    /// # Errors
+    /// As [`Verifier::with_prefixes`]: for no prefix, and for one that the verifier doesn't accept.
+    pub fn prefixes(self, prefixes: impl IntoIterator<Item = Prefix>) -> Result<Self, Invalid> {
+        let verifier = self.settings.verifier.with_prefixes(prefixes)?;
+        Ok(self.with(|settings| settings.verifier = verifier))
     }
 
     /// Sets the source of the peer's address. Defaults to none: then the store rejects keys that

@@ -15,7 +15,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::integrations::http::{
     AuthError, Credentials, ErrorResponse, PeerAddress, RateHeaders, vary,
 };
-use crate::key::{Prefix, RateStatus, RejectReason};
+use crate::key::{RateStatus, RejectReason};
 use crate::permission::{CatalogueTag, PermissionSet};
 use crate::store::{Verifier, VerifyError};
 use crate::verified_key::VerifiedKey;
@@ -34,8 +34,6 @@ pub(super) struct Settings {
     catalogue: CatalogueTag,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) credentials: Credentials,
-    /// The prefixes of the tokens that the layer accepts; `None` for all of the store's.
-    pub(super) prefixes: Option<Box<[Prefix]>>,
     pub(super) peer_address: Option<PeerAddress>,
     pub(super) cost: Option<Arc<Cost>>,
     pub(super) rate_headers: RateHeaders,
@@ -55,7 +53,6 @@ impl Settings {
             verifier,
             clock: Arc::new(SystemClock::new()),
             credentials: Credentials::bearer(),
-            prefixes: None,
             peer_address: None,
             cost: None,
             rate_headers: RateHeaders::draft(),
@@ -173,7 +170,6 @@ impl fmt::Debug for Settings {
             .field("catalogue", &self.catalogue)
             .field("clock", &self.clock)
             .field("credentials", &self.credentials)
-            .field("prefixes", &self.prefixes)
             .field("peer_address", &self.peer_address)
             .field("cost", &self.cost.is_some())
             .field("rate_headers", &self.rate_headers)

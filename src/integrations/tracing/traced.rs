@@ -1,5 +1,6 @@
 //! Spans around the calls of a store.
 
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 
 use tracing::field::Empty;
@@ -52,6 +53,14 @@ impl<S: KeyStore> StoreLayer for Traced<S> {
         context: &mut Context<'_>,
     ) -> Poll<Result<VerifiedKey, VerifyError>> {
         self.store.poll_verify(request, wait, context).map(trace)
+    }
+
+    fn recheck_from(
+        &self,
+        verified: &VerifiedKey,
+        address: Option<IpAddr>,
+    ) -> Result<VerifiedKey, VerifyError> {
+        trace(self.store.recheck_from(verified, address))
     }
 
     fn around<T>(

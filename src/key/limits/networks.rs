@@ -140,6 +140,22 @@ impl Networks {
         self.0.iter().any(|network| network.0.contains(&address))
     }
 
+    /// Returns the networks whose addresses lie both in one of them and in one of `other`'s, sorted; none
+    /// if there is no such address.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Vec<Network> {
+        // Of two networks that share an address, one lies in the other.
+        let within = |inner: &Self, outer: &Self| {
+            let lies_in_one =
+                |network: &&Network| outer.0.iter().any(|outer| network.is_within(outer));
+            inner.0.iter().filter(lies_in_one).copied().collect::<Vec<_>>()
+        };
+        let mut both = [within(self, other), within(other, self)].concat();
+        both.sort_unstable();
+        both.dedup();
+        both
+    }
+
     /// Whether each of them lies in one of `other`'s.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {

@@ -240,6 +240,7 @@ impl Engine {
                     .operations
                     .iter()
                     .try_for_each(|operation| self.put_operation(operation))
+                    .inspect(|()| self.records.note_numeric_ids(change, applied))
                     .and_then(|()| {
                         self.records.reload(&AffectedRecords::lapsed(applied), Made::Here)
                     })
@@ -386,16 +387,12 @@ impl Engine {
     /// Puts the record that an operation wrote into the index.
     fn put_operation(&self, operation: &Operation) -> Result<(), Error> {
         match &operation.write {
-            Write::CreateKey(create) => self.records.put_key(&(&create.record).into()),
-            Write::ReplaceKey(key) | Write::GrantKeyUses(key, _) => {
-                self.records.put_key(&(&**key).into())
-            }
+            Write::CreateKey(create) => self.records.put_key(&create.record),
+            Write::ReplaceKey(key) | Write::GrantKeyUses(key, _) => self.records.put_key(key),
             Write::CreateOwner(owner)
             | Write::ReplaceOwner(owner)
             | Write::RevokeKeys(owner)
-            | Write::GrantOwnerUses(owner, _) => {
-                self.records.put_owner(&(&**owner).into(), Made::Here)
-            }
+            | Write::GrantOwnerUses(owner, _) => self.records.put_owner(owner, Made::Here),
             Write::RemoveKey(id, _) => match &operation.event.owner {
                 Some(owner) => self.records.remove_key(*id, owner),
                 None => Ok(()),
@@ -412,7 +409,7 @@ impl Engine {
                 self.records.reload(&AffectedRecords::of_event(&operation.event), Made::Here)
             }
             Write::SweepKey(id, _) => {
-                self.records.observer.forget_key(*id);
+                self.records.forget_key(*id);
                 Ok(())
             }
             Write::Nothing | Write::RecordAlert(..) | Write::EndSweep(_) => Ok(()),

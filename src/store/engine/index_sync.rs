@@ -9,11 +9,12 @@ use super::pipeline::pipeline;
 use super::records::Records;
 use crate::backend::{
     BackendError, BackendErrorKind, Damage, DamagedRecord, DamagedRow, EventFilter, EventQuery,
-    KeyFilter, KeyPageQuery, Scanned, ScannedKey, ScannedOwner, Sharing, StateSet,
+    KeyFilter, KeyPageQuery, Scanned, ScannedKey, Sharing, StateSet,
 };
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{OwnerRecord, StoreMetadata};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata};
+use crate::permission::Pattern;
 use crate::store::index::{IndexError, Made, Reach};
 use crate::store::types::error::{Error, PepperProblem};
 use crate::store::types::verify_error::Unavailable;
@@ -25,7 +26,8 @@ impl Records {
     /// Loads all records into an empty index that no other thread has yet, and notes the time of the
     /// newest event.
     pub(in crate::store) fn load(&mut self) -> Result<(), Error> {
-        let last_event = self.scan(|_| {})?;
+        let (last_event, unmatched) = self.scan(|_| {})?;
+        self.unmatched = unmatched.into_iter().collect();
         self.index.relocate_limits();
         self.lock_applied_log().applied_seq = last_event;
         if let Some(at) = self.time_of_event(last_event)? {
@@ -47,7 +49,7 @@ impl Records {
     /// Returns the number of the last event that the index is sure to reflect.
     pub(super) fn reload_all(&self) -> Result<u64, Error> {
         let (mut keys, mut owners) = (BTreeSet::new(), BTreeSet::new());
-        let last_event = self.scan(|scanned| match scanned {
+        let (last_event, _) = self.scan(|scanned| match scanned {
             Scanned::Owner(owner) => _ = owners.insert(owner.id),
             Scanned::Key(key) => _ = keys.insert(key.id),
             Scanned::Damaged(_) => {}
@@ -58,17 +60,25 @@ impl Records {
         // For the slots of owners that are gone.
         self.refills.wake();
         self.observer.retain_keys(&keys);
+        if let Some(details) = &self.details {
+            details.retain(&keys, &owners);
+        }
         Ok(last_event)
     }
 
-    /// Shows all records to `visit`, and puts them into the index on another thread.
-    fn scan(&self, mut visit: impl FnMut(&Scanned)) -> Result<u64, Error> {
+    /// Shows all records to `visit`, and puts them into the index on another thread. Returns the number of
+    /// the last event, and the patterns of keys that match no permission.
+    fn scan(&self, mut visit: impl FnMut(&Scanned)) -> Result<(u64, BTreeSet<Pattern>), Error> {
         let expected = self.backend.expected_keys();
+        let mut keys = Vec::new();
         let (scanned, mut loading) = pipeline(
             |emit| {
                 self.backend.scan(&mut |scanned| {
                     visit(&scanned);
                     self.note_scanned(&scanned);
+                    if let (Scanned::Key(key), Some(_)) = (&scanned, &self.details) {
+                        keys.push(key.id);
+                    }
                     emit(scanned);
                 })
             },
@@ -80,9 +90,11 @@ impl Records {
             },
         );
         let last_event = scanned?;
+        self.read_details(None, keys)?;
         let orphans = std::mem::take(&mut loading.orphans);
         // Reloaded below.
         loading.unblocked.retain(|owner| !orphans.contains(&owner.id));
+        let unmatched = loading.take_unmatched();
         let damaged = loading.finish(&self.index).map_err(|error| self.index_error(error))?;
         damaged.iter().for_each(|row| self.remove_damaged(row));
         self.damages.replace(damaged);
@@ -93,7 +105,7 @@ impl Records {
         }
         self.index.end_all_unread();
         self.refills.wake();
-        Ok(last_event)
+        Ok((last_event, unmatched))
     }
 
     /// Reads these records from the backend, and puts them into the index or removes them from it.
@@ -119,7 +131,7 @@ impl Records {
         }
         for (id, owner) in &affected.keys {
             match self.backend.key(*id) {
-                Ok(Some(key)) => self.put_key(&(&key).into())?,
+                Ok(Some(key)) => self.put_key(&key)?,
                 Ok(None) => {
                     self.damages.forget(*id);
                     self.remove_key(*id, owner)?;
@@ -134,12 +146,11 @@ impl Records {
 
     /// Puts an owner that changed into the index. The keys of a small one are put again with it. Those
     /// of a large one are judged by rules until they were put again in pieces.
-    pub(in crate::store) fn put_owner(
-        &self,
-        owner: &ScannedOwner,
-        made: Made,
-    ) -> Result<(), Error> {
-        let reach = self.index.change_owner(owner, made);
+    pub(in crate::store) fn put_owner(&self, owner: &OwnerRecord, made: Made) -> Result<(), Error> {
+        if let Some(details) = &self.details {
+            details.put_owner(owner);
+        }
+        let reach = self.index.change_owner(&owner.into(), made);
         match reach.map_err(|error| self.index_error(error))? {
             Reach::Few => self.reload_owner(&owner.id).map(|_exists| ()),
             Reach::Nothing => Ok(()),
@@ -175,7 +186,7 @@ impl Records {
             return self.reload_owner(owner).map(|_exists| None);
         }
         for key in &page.keys {
-            if self.put_or_read_key(&key.into())? {
+            if self.put_or_read_key(key)? {
                 // The others of the page are older than the owner is now.
                 return self.put_keys_again(owner, before);
             }
@@ -233,6 +244,11 @@ impl Records {
                 self.damages.forget(key.id);
             }
         }
+        let keys = records.iter().filter_map(|record| match record {
+            Scanned::Key(key) => Some(key.id),
+            _ => None,
+        });
+        self.read_details(Some(owner), keys)?;
         // A purged owner, dropped, and its keys with it, once the others were put: a key of the new owner
         // that was under its number is there throughout.
         let _purged = is_another.then(|| self.index.detach_owner(owner));
@@ -272,7 +288,7 @@ impl Records {
             Ok(Some(record)) if record.is_purged() => {}
             Ok(Some(record)) if is_known || is_new(&record) => {
                 self.damages.forget_owner(DamagedRecord::Owner(*owner));
-                return self.put_owner(&(&record).into(), made).map(|()| true);
+                return self.put_owner(&record, made).map(|()| true);
             }
             Err(error) if error.damage().is_none() => return Err(error.into()),
             _ => return self.reload_owner(owner),
@@ -281,13 +297,17 @@ impl Records {
         Ok(false)
     }
 
-    pub(in crate::store) fn put_key(&self, key: &ScannedKey) -> Result<(), Error> {
+    pub(in crate::store) fn put_key(&self, key: &KeyRecord) -> Result<(), Error> {
         self.put_or_read_key(key).map(|_is_read| ())
     }
 
     /// Puts a key, or reads its owner and then the key again, if the owner's record was newer than the
     /// index knows. Returns whether it did: what was read of other keys before may be older than that.
-    fn put_or_read_key(&self, key: &ScannedKey) -> Result<bool, Error> {
+    fn put_or_read_key(&self, record: &KeyRecord) -> Result<bool, Error> {
+        if let Some(details) = &self.details {
+            details.put_key(record);
+        }
+        let key = &ScannedKey::from(record);
         self.graces.note(key, &self.clock_watch);
         self.observer.note_key(key);
         self.damages.forget(key.id);
@@ -309,7 +329,7 @@ impl Records {
         self.reload_owner_alone(owner, &AffectedRecords::default(), Made::Elsewhere)?;
         // All keys may have been revoked since it was read, of which no event of it would tell.
         match self.backend.key(id) {
-            Ok(Some(again)) => self.put_key(&(&again).into())?,
+            Ok(Some(again)) => self.put_key(&again)?,
             Ok(None) => self.remove_key(id, owner)?,
             Err(error) => self.note_damage(id, owner, error)?,
         }
@@ -319,6 +339,9 @@ impl Records {
     /// Removes an owner. Slots of its keys that are left are filled again by others.
     pub(super) fn remove_owner(&self, owner: &OwnerId) {
         self.index.remove_owner(owner);
+        if let Some(details) = &self.details {
+            details.forget_owner(owner);
+        }
         self.refills.wake();
     }
 
@@ -330,7 +353,7 @@ impl Records {
     }
 
     pub(in crate::store) fn remove_key(&self, id: KeyId, owner: &OwnerId) -> Result<(), Error> {
-        self.observer.forget_key(id);
+        self.forget_key(id);
         self.index.remove_key(id, owner).map_err(|error| self.index_error(error))
     }
 

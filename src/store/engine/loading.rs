@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::backend::{Damage, DamagedRecord, DamagedRow, Scanned, ScannedKey, ScannedOwner};
 use crate::id::OwnerId;
+use crate::permission::Pattern;
 use crate::store::index::{Index, IndexError, Memo};
 
 /// Distance, in records, at which the memory of a key's slot is prefetched before the key is put.
@@ -61,6 +62,11 @@ impl Loading {
                 self.failed.get_or_insert(error);
             }
         }
+    }
+
+    /// Returns the patterns that match no permission, of the keys that were put.
+    pub(super) fn take_unmatched(&mut self) -> BTreeSet<Pattern> {
+        self.memo.take_unmatched()
     }
 
     /// Ends the loading, and returns the damaged rows.

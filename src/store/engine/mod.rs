@@ -7,6 +7,7 @@
 //! | `group_commit` | joining the changes of concurrent callers in one durable commit |
 //! | `affected` | ids of the records that a change or an event is about |
 //! | `index_sync` | loading records from the backend into the index |
+//! | `details`, `details_loading` | the details of keys in memory, if the service wants them; reading them |
 //! | `loading` | records on their way from a scan into the index |
 //! | `pipeline` | loading on one thread, indexing on another |
 //! | `refresh` | reading what other processes committed; `builder` starts the thread that polls |
@@ -35,6 +36,8 @@ mod affected;
 mod availability;
 mod clock_watch;
 mod damages;
+mod details;
+mod details_loading;
 // The engine's own file is named for what it holds, as each file is.
 #[allow(clippy::module_inception)]
 mod engine;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use super::availability::Availability;
 use super::clock_watch::ClockWatch;
 use super::damages::Damages;
+use super::details::DetailsMemory;
 use super::graces::GraceWatch;
 use super::noting::{NotedWrites, NotingBackend};
 use super::prefixes::AcceptedPrefixes;
@@ -17,7 +18,7 @@ use crate::backend::{
 use crate::clock::{Clock, Timestamp};
 use crate::id::{KeyId, OwnerId, Version};
 use crate::key::{KeyRecord, OwnerRecord, Prefix, StoreMetadata, TokensValidFrom, Usage};
-use crate::permission::Catalogue;
+use crate::permission::{Catalogue, Pattern};
 use crate::store::index::Index;
 use crate::store::types::error::Error;
 use crate::store::types::health::LastEvent;
@@ -53,6 +54,11 @@ pub(in crate::store) struct Records {
     pub(in crate::store) peppers: Peppers,
     pub(in crate::store) prefixes: AcceptedPrefixes,
     pub(super) observer: Arc<dyn KeyObserver>,
+    /// Patterns in the access of keys that matched no permission when the records were loaded, ascending;
+    /// some of them, if they are many.
+    pub(in crate::store) unmatched: Vec<Pattern>,
+    /// The details of keys, if the service wants them in memory.
+    pub(super) details: Option<DetailsMemory>,
     /// The error that said that the database isn't as this process left it.
     pub(super) foreign_writer: OnceLock<BackendError>,
     /// Locked, since calls read it while another thread replaces it. Without the lock a call could
@@ -80,6 +86,8 @@ pub(in crate::store) struct RecordsParts {
     pub(in crate::store) catalogue: Catalogue,
     pub(in crate::store) peppers: Peppers,
     pub(in crate::store) observer: Arc<dyn KeyObserver>,
+    /// The names of the settings that the details of keys have; `None` to keep no details.
+    pub(in crate::store) details: Option<Vec<String>>,
     pub(in crate::store) metadata: MetadataState,
 }
 
@@ -116,6 +124,8 @@ impl Records {
             peppers: parts.peppers,
             prefixes: AcceptedPrefixes::new(&parts.metadata.metadata.prefixes),
             observer: parts.observer,
+            unmatched: Vec::new(),
+            details: parts.details.map(DetailsMemory::new),
             foreign_writer: OnceLock::new(),
             metadata: RwLock::new(parts.metadata),
             applied_log: Mutex::new(AppliedLog { applied_seq: 0 }),
@@ -232,6 +242,14 @@ impl Records {
         match self.stored.owner(id) {
             Err(error) if error.damage().is_some() => Ok(None),
             owner => Ok(owner?.filter(OwnerRecord::is_purged)),
+        }
+    }
+
+    /// Forgets what is noted of a key that is gone.
+    pub(super) fn forget_key(&self, id: KeyId) {
+        self.observer.forget_key(id);
+        if let Some(details) = &self.details {
+            details.forget_key(id);
         }
     }
 

@@ -13,9 +13,9 @@ use crate::invalid::Invalid;
 use crate::key::{Expiry, IdempotencyKey};
 use crate::store::key_store::IntoKeyStore;
 use crate::store::types::{
-    ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, FoundToken, IfInUse,
-    Issued, IssuedOnce, Key, KeyAction, ListOwners, Owner, OwnerAction, Page, RetiredPepper,
-    RevokedAll, Rules, UpdateOwner,
+    ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, Explanation, FoundToken,
+    IfInUse, Issued, IssuedOnce, Key, KeyAction, ListKeys, ListOwners, Owner, OwnerAction, Page,
+    RetiredPepper, RevokedAll, Rules, UpdateOwner,
 };
 use crate::token::{Found, scan};
 
@@ -142,6 +142,37 @@ impl AdminKeys {
     /// As [`KeyStore::identify`](crate::KeyStore::identify).
     pub fn identify(&self, token: impl AsRef<[u8]>) -> Result<Option<FoundToken>, Error> {
         self.store.identify(&self.by, token.as_ref())
+    }
+
+    /// Returns a page of those keys of a query whose access names permissions that the catalogue lacks, also
+    /// as earlier names. Follow [`Page::next`] to the end: a page may be empty.
+    ///
+    /// # Errors
+    /// As [`KeyStore::list_unmatched`](crate::KeyStore::list_unmatched).
+    pub fn list_unmatched(&self, query: &ListKeys) -> Result<Page<Key>, Error> {
+        self.store.list_unmatched(&self.by, query)
+    }
+
+    /// Says why a token is accepted or not: every reason that stands against it, with the moment since
+    /// which it holds. Counts as no use of the key. The answer is for administrators: a caller who
+    /// presents the token learns at most one reason, from a verification.
+    ///
+    /// ```
+    /// # use keyhasp::store::Explanation;
+    /// # fn f(admin: keyhasp::AdminKeys, token: &str) -> Result<(), keyhasp::Error> {
+    /// match admin.explain(token)? {
+    ///     Explanation::Known(token) if token.obstacles.is_empty() => println!("it is good"),
+    ///     Explanation::Known(token) => println!("{}: {:?}", token.key.id, token.obstacles),
+    ///     other => println!("{other:?}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`KeyStore::explain`](crate::KeyStore::explain).
+    pub fn explain(&self, token: impl AsRef<[u8]>) -> Result<Explanation, Error> {
+        self.store.explain(&self.by, token.as_ref())
     }
 
     /// Finds a leaked token as [`identify`](Self::identify) does, and blocks its key. It doesn't

@@ -1,15 +1,18 @@
 //! The handle that only verifies.
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+use crate::invalid::{Invalid, Problem};
+use crate::key::Prefix;
 use crate::permission::{Catalogue, Permission};
 use crate::store::key_store::{IntoKeyStore, KeyStore};
 use crate::store::types::reserved::ReservedQuotas;
-use crate::store::types::{Error, ReservedUses, VerifyError, VerifyRequest};
+use crate::store::types::{Error, KeyDetails, ReservedUses, VerifyError, VerifyRequest};
 use crate::store::verify::LeaseWait;
-use crate::token::{Inspection, inspect};
+use crate::token::{Inspection, Unverified, inspect};
 use crate::verified_key::VerifiedKey;
 
 /// The handle that verifies, and has no other call.
@@ -23,13 +26,72 @@ use crate::verified_key::VerifiedKey;
 #[derive(Clone, Debug)]
 pub struct Verifier {
     store: Arc<dyn KeyStore>,
+    /// The prefixes of the tokens that it accepts; `None` for all of the store's.
+    prefixes: Option<Arc<[Prefix]>>,
 }
 
 impl Verifier {
     /// Creates a handle that verifies against this store.
     #[must_use]
     pub fn new(store: impl IntoKeyStore) -> Self {
-        Self { store: store.into_key_store() }
+        Self { store: store.into_key_store(), prefixes: None }
+    }
+
+    /// Returns a handle that accepts tokens of these prefixes alone, such as those of a test
+    /// environment. Every other token is [`VerifyError::Unrecognized`], as one that no store issued: it
+    /// counts as no use, and no one learns whether it is a good one elsewhere. So is a key of another
+    /// prefix that is checked [again](Self::recheck).
+    ///
+    /// ```
+    /// # use keyhasp::{Catalogue, Prefix, Store, Verifier, backend::Memory};
+    /// # use std::sync::Arc;
+    /// let (live, test) = (Prefix::new("acme_live")?, Prefix::new("acme_test")?);
+    /// let catalogue = Catalogue::builder().build()?;
+    /// let store = Store::builder(catalogue, [live, test]).open(Memory::new())?;
+    /// let sandbox = Verifier::new(Arc::new(store)).with_prefixes([test])?;
+    /// assert!(sandbox.with_prefixes([live]).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`] for no prefix, and for one that this handle or its store doesn't accept.
+    pub fn with_prefixes(
+        &self,
+        prefixes: impl IntoIterator<Item = Prefix>,
+    ) -> Result<Self, Invalid> {
+        let mut known = self.store.prefixes();
+        known.retain(|prefix| self.accepts(prefix.as_bytes()));
+        let prefixes: Arc<[Prefix]> = prefixes.into_iter().collect();
+        if prefixes.is_empty() {
+            return Err(Invalid::new("prefix", Problem::Empty));
+        }
+        if let Some(unknown) = prefixes.iter().find(|prefix| !known.contains(prefix)) {
+            let problem = Problem::Unknown { name: unknown.as_str().to_owned() };
+            return Err(Invalid::new("prefix", problem));
+        }
+        Ok(Self { store: Arc::clone(&self.store), prefixes: Some(prefixes) })
+    }
+
+    /// Returns whether it accepts tokens of a prefix, as far as this is up to the handle.
+    #[inline]
+    fn accepts(&self, prefix: &[u8]) -> bool {
+        self.prefixes
+            .as_ref()
+            .is_none_or(|prefixes| prefixes.iter().any(|accepted| accepted.as_bytes() == prefix))
+    }
+
+    /// Returns whether it accepts tokens of the prefix that this one has.
+    ///
+    /// # Errors
+    /// `Unrecognized` for a token of another prefix, and for a text that isn't a token.
+    #[inline]
+    pub(crate) fn check_prefix(&self, token: &[u8]) -> Result<(), VerifyError> {
+        if self.prefixes.is_none() {
+            return Ok(());
+        }
+        let prefix = Unverified::parse(token).map(|token| token.prefix);
+        let is_accepted = prefix.is_some_and(|prefix| self.accepts(prefix));
+        is_accepted.then_some(()).ok_or(VerifyError::Unrecognized)
     }
 
     /// Returns whether both verify against one and the same store. A store around another one is
@@ -44,7 +106,7 @@ impl Verifier {
     /// # Errors
     /// [`VerifyError`], which is the same for every caller without the right secret.
     pub fn verify(&self, token: impl AsRef<[u8]>) -> Result<VerifiedKey, VerifyError> {
-        self.store.verify(token.as_ref())
+        self.verify_request(&VerifyRequest::new(&token))
     }
 
     /// Verifies a token, by the peer's address and the cost of this use as well. Where a quota's
@@ -54,6 +116,7 @@ impl Verifier {
     /// # Errors
     /// As [`verify`](Self::verify).
     pub fn verify_request(&self, request: &VerifyRequest<'_>) -> Result<VerifiedKey, VerifyError> {
+        self.check_prefix(request.token())?;
         self.store.verify_request(request)
     }
 
@@ -82,7 +145,68 @@ impl Verifier {
         wait: &mut Option<LeaseWait>,
         context: &mut Context<'_>,
     ) -> Poll<Result<VerifiedKey, VerifyError>> {
+        if let Err(error) = self.check_prefix(request.token()) {
+            return Poll::Ready(Err(error));
+        }
         self.store.poll_verify(request, wait, context)
+    }
+
+    /// Judges again the token of an answer that was given before, for a peer whose address isn't
+    /// known: a WebSocket, a stream or any connection that stays open. It needs neither the token nor a
+    /// hash, waits for nothing, and counts no use.
+    ///
+    /// ```
+    /// # use keyhasp::{VerifiedKey, Verifier};
+    /// # struct Socket; impl Socket { fn close(self) {} }
+    /// # fn each_ten_seconds(keys: &Verifier, verified: &mut VerifiedKey, socket: Socket) {
+    /// match keys.recheck(verified) {
+    ///     Ok(now) => *verified = now,
+    ///     Err(_) => socket.close(),
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The answer that the token would get now, as
+    /// [`KeyStore::recheck_from`](crate::KeyStore::recheck_from) says.
+    pub fn recheck(&self, verified: &VerifiedKey) -> Result<VerifiedKey, VerifyError> {
+        if !self.accepts(verified.prefix().as_bytes()) {
+            return Err(VerifyError::Unrecognized);
+        }
+        self.store.recheck(verified)
+    }
+
+    /// Judges again as [`recheck`](Self::recheck) does, from the peer's address, which a key that is
+    /// limited to networks needs.
+    ///
+    /// # Errors
+    /// As [`recheck`](Self::recheck).
+    pub fn recheck_from(
+        &self,
+        verified: &VerifiedKey,
+        address: IpAddr,
+    ) -> Result<VerifiedKey, VerifyError> {
+        if !self.accepts(verified.prefix().as_bytes()) {
+            return Err(VerifyError::Unrecognized);
+        }
+        self.store.recheck_from(verified, Some(address))
+    }
+
+    /// Returns the data of a verified key: its name, its numeric id and some settings, where
+    /// [`StoreBuilder::key_details`](crate::StoreBuilder::key_details) has the store keep them in memory.
+    /// It reads no backend. `None` if the store keeps none, or if the key is gone since.
+    ///
+    /// ```
+    /// # use keyhasp::{VerifiedKey, Verifier};
+    /// # fn f(keys: &Verifier, verified: &VerifiedKey) {
+    /// if let Some(key) = keys.details(verified) {
+    ///     println!("{} on plan {:?}", key.name().unwrap_or("unnamed"), key.setting("plan"));
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn details(&self, verified: &VerifiedKey) -> Option<Arc<KeyDetails>> {
+        if self.accepts(verified.prefix().as_bytes()) { self.store.details(verified) } else { None }
     }
 
     /// Verifies a token whose use is charged after the work, such as the words that a model wrote.
@@ -109,8 +233,7 @@ impl Verifier {
         request: &VerifyRequest<'_>,
     ) -> Result<(VerifiedKey, Reservation), VerifyError> {
         let quotas = OnceLock::new();
-        let verified =
-            self.store.verify_request(&VerifyRequest { quotas: Some(&quotas), ..*request })?;
+        let verified = self.verify_request(&VerifyRequest { quotas: Some(&quotas), ..*request })?;
         Ok(self.reserved(verified, request, quotas))
     }
 

@@ -1,5 +1,6 @@
 //! Loading: records into the index, one that changed, or all of them when a store is opened.
 
+use std::collections::BTreeSet;
 use std::sync::MutexGuard;
 
 use super::entry::{Entry, Limited};
@@ -13,21 +14,41 @@ use crate::backend::{ScannedKey, ScannedOwner, UsageSubject};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{Invalidations, Kind, Limits, ValidityInputs};
-use crate::permission::{Access, PermissionSet};
+use crate::permission::{Access, Pattern, PermissionSet};
 
 /// The most lists of permissions that a memo holds.
 const REMEMBERED: usize = 64;
+/// The most patterns that match nothing that a memo holds.
+const UNMATCHED: usize = 64;
 
 /// Results for the records before, which often hold for the next.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Memo {
     /// The sets that lists of permissions were compiled to.
-    granted: Vec<(Access, PermissionSet)>,
+    granted: Vec<Compiled>,
+    /// The patterns of keys that match nothing.
+    unmatched: BTreeSet<Pattern>,
     /// The last set that was cut by a maximum access, the number of that access, and the number of
     /// the result. They hold until a number is freed.
     cut: Option<(PermissionSet, Option<u32>, u32, u64)>,
     /// The entries of one key.
     entries: Vec<Words>,
+}
+
+/// A list of permissions.
+#[derive(Debug)]
+struct Compiled {
+    access: Access,
+    set: PermissionSet,
+    /// Its patterns that match nothing, until they are noted.
+    unmatched: Vec<Pattern>,
+}
+
+impl Memo {
+    /// Returns the patterns that match no permission, of the keys that were put.
+    pub(in crate::store) fn take_unmatched(&mut self) -> BTreeSet<Pattern> {
+        std::mem::take(&mut self.unmatched)
+    }
 }
 
 /// The writer's turn, with the lock. Other writers wait for its end, readers don't.
@@ -293,12 +314,12 @@ impl Load<'_> {
 
     /// Acquires the number of a key's permission set, cut by its owner's maximum access.
     fn set(&mut self, key: &ScannedKey, owner: OwnerState) -> Result<u32, IndexError> {
+        let granted = self.granted_to_key(key);
         if key.revoked || key.blocked || key.deactivated {
             // It may do nothing as it is, and can be shown if there is no number left. A change that
             // opens it again puts it again.
             return Ok(0);
         }
-        let granted = self.granted(&key.access);
         let max_access = match key.kind {
             Kind::Standard => Some(owner.max_access),
             Kind::Trial => None,
@@ -317,19 +338,42 @@ impl Load<'_> {
         Ok(number)
     }
 
+    /// Compiles the access of a key, and notes what of it matches nothing.
+    fn granted_to_key(&mut self, key: &ScannedKey) -> PermissionSet {
+        if key.revoked {
+            return PermissionSet::EMPTY;
+        }
+        let Some(at) = self.remembered(&key.access) else {
+            return key.access.compile(&self.index.catalogue);
+        };
+        let Memo { granted, unmatched, .. } = &mut *self.memo;
+        let room = UNMATCHED.saturating_sub(unmatched.len());
+        unmatched.extend(granted[at].unmatched.drain(..).take(room));
+        granted[at].set
+    }
+
     /// Compiles an access. A list is compiled once for many keys.
     pub(super) fn granted(&mut self, access: &Access) -> PermissionSet {
+        match self.remembered(access) {
+            Some(at) => self.memo.granted[at].set,
+            None => access.compile(&self.index.catalogue),
+        }
+    }
+
+    /// Returns the place of a list in the memo; `None` if it is no list.
+    fn remembered(&mut self, access: &Access) -> Option<usize> {
         let catalogue = &self.index.catalogue;
-        let Access::Limited(_) = access else { return access.compile(catalogue) };
+        let Access::Limited(_) = access else { return None };
         let known = &mut self.memo.granted;
-        if let Some((_, set)) = known.iter().find(|(known, _)| known == access) {
-            return *set;
+        if let Some(at) = known.iter().position(|known| known.access == *access) {
+            return Some(at);
         }
         let set = access.compile(catalogue);
+        let unmatched = access.unmatched(catalogue).cloned().collect();
         if known.len() == REMEMBERED {
             known.clear();
         }
-        known.push((access.clone(), set));
-        set
+        known.push(Compiled { access: access.clone(), set, unmatched });
+        Some(known.len() - 1)
     }
 }

@@ -66,8 +66,8 @@ impl Acting {
         let key = engine.records.backend.key(key)?;
         // A service may let a key of one owner act as another owner, but never as a delegate.
         let key = key.filter(|key| !is_delegate || role.owner() == Some(&key.owner));
-        let key = key.ok_or(forbidden(None))?;
-        let owner = engine.records.backend.owner(&key.owner)?.ok_or(forbidden(None))?;
+        let mut key = key.ok_or(forbidden(None))?;
+        let mut owner = engine.records.backend.owner(&key.owner)?.ok_or(forbidden(None))?;
         let metadata = engine.records.metadata().metadata;
         let validity = validity_of(&key, &owner, &metadata, generation);
         let validity = validity.ok_or(forbidden(None))?;
@@ -80,6 +80,10 @@ impl Acting {
         let is_current = key.current.generation == generation;
         if is_delegate && key.kind == Kind::Trial {
             return Err(Error::Forbidden(ForbiddenReason::TrialKey));
+        }
+        // What it reaches may have been given under other names of the same permissions.
+        for access in [&mut key.access, &mut owner.max_access] {
+            *access = access.with_all_names(engine.records.catalogue());
         }
         Ok(Self { key, owner, metadata: metadata.version, is_current, is_delegate })
     }

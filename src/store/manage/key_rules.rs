@@ -213,16 +213,18 @@ fn set_access(
     catalogue: &Catalogue,
 ) -> Result<Fields, Error> {
     let by = caller.set_by(Some(key.access_by));
-    if *access != key.access {
+    // Naming what is there is no change of it, also if it is an earlier name.
+    let access = if *access == key.access { access.clone() } else { access.renamed(catalogue) };
+    if access != key.access {
         access.check(catalogue)?;
-        if !access.is_within(&key.access) {
+        if !access.is_within(&key.access.with_all_names(catalogue)) {
             caller.check_may_widen("access", key.access_by)?;
         }
     } else if by == key.access_by {
         return Ok(Fields::NONE);
     }
     key.access_by = by;
-    key.access = access.clone();
+    key.access = access;
     Ok(Fields::ACCESS)
 }
 

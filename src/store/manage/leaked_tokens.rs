@@ -74,7 +74,7 @@ pub(in crate::store) fn block_leaked(
 }
 
 /// Finds the key that stores a token's digest; `None` if no key stores it, or none any more.
-fn match_token(
+pub(super) fn match_token(
     engine: &Engine,
     state: &MetadataState,
     token: &[u8],
@@ -111,10 +111,10 @@ fn match_token(
 }
 
 /// The key that a token matches.
-struct TokenMatch {
-    key: KeyRecord,
-    owner: OwnerRecord,
-    generation: Generation,
+pub(super) struct TokenMatch {
+    pub(super) key: KeyRecord,
+    pub(super) owner: OwnerRecord,
+    pub(super) generation: Generation,
 }
 
 impl TokenMatch {

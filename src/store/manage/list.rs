@@ -51,6 +51,20 @@ pub(in crate::store) fn list_keys(
     Ok(Page { items, damaged, next })
 }
 
+pub(in crate::store) fn list_unmatched(
+    engine: &Engine,
+    usage: &UsageRecorder,
+    authority: &Authority,
+    query: &ListKeys,
+) -> Result<Page<Key>, Error> {
+    Principal::new(engine, authority)?.require_administrator()?;
+    let mut page = list_keys(engine, usage, authority, query)?;
+    let catalogue = engine.records.catalogue();
+    page.items.retain(|key| key.access.unmatched(catalogue).next().is_some());
+    page.damaged.clear();
+    Ok(page)
+}
+
 /// Returns the usage to show of a key. Damage of it joins what else is damaged of the page.
 pub(super) fn damaged_usage(
     usage: Result<Option<KeyUsage>, Damage>,

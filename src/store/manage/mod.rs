@@ -13,7 +13,7 @@
 //! | `store_rules` | the calls that concern the whole store |
 //! | `pepper_retirement` | retiring a pepper, by a call or at the opening |
 //! | `list`, `cursor` | pages of keys, owners and events |
-//! | `leaked_tokens` | tokens found in public |
+//! | `leaked_tokens`, `explain` | tokens found in public; why a token is accepted or not |
 //! | `recoverable_tokens`, `reveal` | tokens sealed and unsealed; shown again |
 //!
 //! Each call takes these steps. `authorize` loads and judges the caller. The file of the call loads
@@ -23,6 +23,7 @@ mod authorize;
 mod bulk;
 mod cursor;
 pub(super) mod descendants;
+pub(super) mod explain;
 mod graces;
 mod key_rules;
 mod keys;

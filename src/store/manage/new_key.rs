@@ -122,8 +122,8 @@ impl Minter {
         let mut limits = Limits::default();
         limit_rules::set(caller, &mut limits, &request.limits, Version::FIRST)?;
         let (prefix, number) = prefix_of(caller, request, state)?;
-        let access = &request.access;
-        let reach = KeyReach { access, limits: &limits, expires_at, prefix: number };
+        let access = request.access.renamed(context.catalogue);
+        let reach = KeyReach { access: &access, limits: &limits, expires_at, prefix: number };
         key_rules::check_creation(caller, reach, request.kind, context.catalogue)?;
         let settings = request.settings.clone().map(SettingsPatch::from_value).transpose()?;
         let (numeric_id, next_numeric_id) = match request.numeric_id {
@@ -147,7 +147,7 @@ impl Minter {
         let mut record = KeyRecord {
             numeric_id,
             kind: request.kind,
-            access: request.access.clone(),
+            access,
             access_by: set_by,
             expires_at,
             expiry_by: set_by,

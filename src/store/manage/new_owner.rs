@@ -24,8 +24,9 @@ impl Minter {
         check: Option<&dyn SettingsCheck>,
     ) -> Result<(OwnerRecord, Change), Error> {
         caller.require_administrator()?;
-        let max_access = request.max_access.clone().unwrap_or(Access::Full);
-        max_access.check(self.engine.records.catalogue())?;
+        let catalogue = self.engine.records.catalogue();
+        let max_access = request.max_access.as_ref().unwrap_or(&Access::Full).renamed(catalogue);
+        max_access.check(catalogue)?;
         let mut limits = Limits::default();
         let incarnation = self.new_incarnation()?;
         let quota_version = incarnation.quota_version(Version::FIRST);

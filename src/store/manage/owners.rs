@@ -147,9 +147,13 @@ impl Manager {
         if let Some(max_access) = &update.max_access
             && *max_access != owner.max_access
         {
-            max_access.check(self.engine.records.catalogue())?;
-            owner.max_access = max_access.clone();
-            fields = fields.with(Fields::ACCESS);
+            let catalogue = self.engine.records.catalogue();
+            let max_access = max_access.renamed(catalogue);
+            if max_access != owner.max_access {
+                max_access.check(catalogue)?;
+                owner.max_access = max_access;
+                fields = fields.with(Fields::ACCESS);
+            }
         }
         if let Some(max_keys) = update.max_keys
             && max_keys != owner.max_keys

@@ -4,6 +4,9 @@
 //! | --- | --- |
 //! | `request` | the requests of callers; each call checks the texts of its request |
 //! | `views` | the answers of management calls |
+//! | `details` | the data of a key that a store keeps in memory |
+//! | `effective`, `bounds` | what a key may do, within its owner's bounds |
+//! | `explanation` | what stands against a token |
 //! | `error` | the errors of calls |
 //! | `verify_error` | the reasons for which a verification fails |
 //! | `usage_settings`, `alert_settings` | the usage that a store keeps, and the alerts that it writes |
@@ -16,9 +19,13 @@
 //! Nothing here imports the engine, the index or a handle.
 
 pub(in crate::store) mod alert_settings;
+pub(in crate::store) mod bounds;
 pub(in crate::store) mod bulk;
 pub(in crate::store) mod clock;
+pub(in crate::store) mod details;
+pub(in crate::store) mod effective;
 pub(in crate::store) mod error;
+pub(in crate::store) mod explanation;
 pub(in crate::store) mod health;
 pub(in crate::store) mod request;
 pub(in crate::store) mod reserved;
@@ -29,10 +36,13 @@ pub(in crate::store) mod views;
 
 pub use alert_settings::AlertSettings;
 pub use clock::{ClockAhead, ClockBehindLog};
+pub use details::KeyDetails;
+pub use effective::EffectiveLimits;
 pub use error::{
     Error, ForbiddenReason, IndexLimit, PepperProblem, RecoveryKeyProblem, Resource, RulesDiffer,
     RulesShown, StateProblem,
 };
+pub use explanation::{ExplainedToken, Explanation, Obstacle, ObstacleKind};
 pub use health::{
     Health, HealthError, HealthErrorKind, HealthProblem, LastEvent, ThreadHealth, WorkHealth,
 };

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::bounds::Bounds;
 use super::error::Error;
 use crate::authority::{Actor, Viewer};
 use crate::backend::{BackendError, Damage, DamagedRow, PepperUse};
@@ -89,6 +90,8 @@ pub struct Key {
     /// The usage of the key. `None` if the store doesn't keep usage, or if its row is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<KeyUsage>,
+    #[serde(skip)]
+    pub(in crate::store) bounds: Bounds,
 }
 
 /// A previous token in its grace.
@@ -128,6 +131,7 @@ impl Key {
             })
             .collect();
         Self {
+            bounds: Bounds::of(key.kind, owner),
             id: key.id,
             numeric_id: key.numeric_id,
             owner: key.owner,

@@ -14,7 +14,7 @@ use crate::store::index::{LeaseWord, Limited, Limiter, OwnerLimiter, ReadVersion
 use crate::store::types::request::VerifyRequest;
 use crate::store::types::reserved::{ReservedQuota, ReservedQuotas, Whose};
 use crate::store::types::verify_error::{Unavailable, VerifyError};
-use crate::verified_key::RateUse;
+use crate::verified_key::{QuotaLeft, RateUse};
 
 /// One use of a key, by a token whose secret is right.
 #[derive(Debug)]
@@ -53,6 +53,7 @@ struct Reservation {
 pub(in crate::store) struct Allowed {
     pub(in crate::store) owner: OwnerId,
     pub(in crate::store) rate: Option<RateUse>,
+    pub(in crate::store) quota_left: QuotaLeft,
 }
 
 /// The limits that were replaced while a use was judged by them. The verdict doesn't count.
@@ -88,21 +89,12 @@ impl LimitJudge {
         need: &mut Option<Need>,
     ) -> Option<Result<Allowed, VerifyError>> {
         loop {
-            let index = &self.records.index;
-            let key = consumption.limited.and_then(|limited| index.limiter(limited));
-            let owner_limited = consumption.owner_limited;
-            let owner = owner_limited.then(|| index.owner_limiter(consumption.owner)).flatten();
-            // Before a use is taken: the record may be another key's by now, and the number another
-            // owner's. An owner that is gone has no limits any more, and no use either.
-            let is_gone =
-                owner_limited && owner.is_none() && index.is_owner_gone(consumption.owner);
-            if is_gone || !consumption.slot.validate() {
-                return None;
-            }
+            let (key, owner) = self.read(consumption)?;
             let limits = Limits { key: key.as_ref(), owner: owner.as_ref() };
             let mut reservation = Reservation::default();
             let verdict = self.judge_by(consumption, limits, &mut reservation, need);
             let owner_id = self.owner(consumption, limits);
+            let quota_left = limits.quota_left(consumption.now);
             let replaced = self.replaced(consumption, limits);
             if verdict.is_err() || replaced.is_some() {
                 self.refund(consumption, limits, &reservation);
@@ -119,13 +111,65 @@ impl LimitJudge {
                     }
                     let recovering = VerifyError::Unavailable(Unavailable::Recovering);
                     return Some(verdict.and_then(|rate| {
-                        Ok(Allowed { owner: owner_id.ok_or(recovering)?, rate })
+                        Ok(Allowed { owner: owner_id.ok_or(recovering)?, rate, quota_left })
                     }));
                 }
                 Some(Replaced::Slot) => return None,
                 Some(Replaced::Owner) => {}
             }
         }
+    }
+
+    /// Judges a key by the limits on time and address alone, and takes nothing. Returns what is left
+    /// of its rate, and `None` if the key was replaced meanwhile and must be looked up again.
+    #[inline(never)]
+    pub(in crate::store) fn recheck(
+        &self,
+        consumption: &Consumption<'_>,
+    ) -> Option<Result<Allowed, VerifyError>> {
+        loop {
+            let (key, owner) = self.read(consumption)?;
+            let limits = Limits { key: key.as_ref(), owner: owner.as_ref() };
+            let verdict = self.judge_time_and_address(consumption, limits);
+            let rates = limits.limiters().into_iter().flatten().filter_map(|limiter| {
+                let rate = limiter.gcra()?;
+                let used = match limiter.judge(rate, consumption.now, 0) {
+                    Verdict::Allowed { used, .. } | Verdict::Refused { used, .. } => used,
+                    // The clock has stepped back: the next use sets the state back to this.
+                    Verdict::Ahead { .. } => rate.whole(),
+                };
+                Some(RateUse { rate, used })
+            });
+            let rate = rates.min_by_key(|rate| rate.remaining());
+            let owner_id = self.owner(consumption, limits);
+            let quota_left = limits.quota_left(consumption.now);
+            match self.replaced(consumption, limits) {
+                None => {
+                    let recovering = VerifyError::Unavailable(Unavailable::Recovering);
+                    return Some(verdict.and_then(|()| {
+                        Ok(Allowed { owner: owner_id.ok_or(recovering)?, rate, quota_left })
+                    }));
+                }
+                Some(Replaced::Slot) => return None,
+                Some(Replaced::Owner) => {}
+            }
+        }
+    }
+
+    /// Reads the limits of a key and its owner. Returns `None` if the key was replaced meanwhile.
+    #[inline]
+    fn read(
+        &self,
+        consumption: &Consumption<'_>,
+    ) -> Option<(Option<Limiter<'_>>, Option<OwnerLimiter<'_>>)> {
+        let index = &self.records.index;
+        let key = consumption.limited.and_then(|limited| index.limiter(limited));
+        let owner_limited = consumption.owner_limited;
+        let owner = owner_limited.then(|| index.owner_limiter(consumption.owner)).flatten();
+        // Before a use is taken: the record may be another key's by now, and the number another
+        // owner's. An owner that is gone has no limits any more, and no use either.
+        let is_gone = owner_limited && owner.is_none() && index.is_owner_gone(consumption.owner);
+        (!is_gone && consumption.slot.validate()).then_some((key, owner))
     }
 
     /// Returns the limits that were replaced since they were read, if any were.
@@ -171,21 +215,8 @@ impl LimitJudge {
         reservation: &mut Reservation,
         need: &mut Option<Need>,
     ) -> Result<Option<RateUse>, VerifyError> {
-        let own = consumption.limited.and_then(|limited| limited.not_before);
-        let not_before = own.max(limits.owner.and_then(OwnerLimiter::not_before));
-        if let Some(from) = not_before.filter(|from| *from > consumption.now) {
-            return Err(VerifyError::Rejected(RejectReason::NotYet(from)));
-        }
+        self.judge_time_and_address(consumption, limits)?;
         let limiters = limits.limiters();
-        for limiter in limiters.into_iter().flatten() {
-            let address = consumption.request.address;
-            if self.records.index.contain(limiter, address) == Some(false) {
-                return Err(match address {
-                    Some(_) => VerifyError::Rejected(RejectReason::AddressRejected),
-                    None => VerifyError::Rejected(RejectReason::AddressMissing),
-                });
-            }
-        }
         // A use that costs nothing is refused when the next one that costs something would be.
         let (uses, needed) = (consumption.request.cost, consumption.needed());
         for limiter in limiters.into_iter().flatten() {
@@ -247,6 +278,30 @@ impl LimitJudge {
             });
         }
         Ok(tightest)
+    }
+
+    /// Judges a use by the limits that reserve nothing.
+    #[inline]
+    fn judge_time_and_address(
+        &self,
+        consumption: &Consumption<'_>,
+        limits: Limits<'_>,
+    ) -> Result<(), VerifyError> {
+        let own = consumption.limited.and_then(|limited| limited.not_before);
+        let not_before = own.max(limits.owner.and_then(OwnerLimiter::not_before));
+        if let Some(from) = not_before.filter(|from| *from > consumption.now) {
+            return Err(VerifyError::Rejected(RejectReason::NotYet(from)));
+        }
+        for limiter in limits.limiters().into_iter().flatten() {
+            let address = consumption.request.address;
+            if self.records.index.contain(limiter, address) == Some(false) {
+                return Err(match address {
+                    Some(_) => VerifyError::Rejected(RejectReason::AddressRejected),
+                    None => VerifyError::Rejected(RejectReason::AddressMissing),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Judges a use by both rates, when one of them doesn't simply allow it. If both reject it,
@@ -348,6 +403,13 @@ impl<'a> Limits<'a> {
     fn limiters(self) -> [Option<&'a Limiter<'a>>; 2] {
         [self.key, self.owner.map(|owner| &owner.limiter)]
     }
+
+    /// Returns what is left of the quota that has less left, as far as is known.
+    #[inline]
+    fn quota_left(self, now: Timestamp) -> QuotaLeft {
+        let limiters = self.limiters().into_iter().flatten();
+        QuotaLeft::new(limiters.filter_map(|limiter| limiter.quota_left(now)).min())
+    }
 }
 
 impl Consumption<'_> {
@@ -365,104 +427,4 @@ impl From<RateLimited> for VerifyError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-    use std::thread::ThreadId;
-
-    use super::*;
-    use crate::backend::Memory;
-    use crate::clock::{Clock, ManualClock};
-    use crate::key::{Prefix, Rate};
-    use crate::permission::{Access, Catalogue};
-    use crate::store::types::request::{CreateKey, CreateOwner, SetLimits};
-    use crate::store::{AdminKeys, Store, Verifier};
-
-    type Work = Box<dyn FnOnce() + Send>;
-
-    /// A clock that does some work at a reading, once.
-    #[derive(Debug)]
-    struct Busy {
-        time: ManualClock,
-        /// The thread, its readings until then, and the work.
-        work: Mutex<Option<(ThreadId, u32, NoDebug)>>,
-    }
-
-    struct NoDebug(Work);
-
-    impl std::fmt::Debug for NoDebug {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("work")
-        }
-    }
-
-    impl Clock for Busy {
-        fn now(&self) -> Timestamp {
-            let mut work = self.work.lock().unwrap();
-            // Threads of the store read it too.
-            let here = std::thread::current().id();
-            if let Some((_, readings, _)) = work.as_mut().filter(|(of, ..)| *of == here) {
-                *readings -= 1;
-            }
-            let due = work.take_if(|(_, readings, _)| *readings == 0);
-            drop(work);
-            if let Some((.., NoDebug(work))) = due {
-                work();
-            }
-            self.time.now()
-        }
-
-        fn monotonic(&self) -> std::time::Duration {
-            self.time.monotonic()
-        }
-    }
-
-    /// Another owner gets the number, and has limits too, while a use is judged by those of the owner
-    /// before: nothing of the other's is used, and the key that is gone isn't accepted.
-    #[test]
-    fn a_use_is_never_taken_from_an_owner_that_has_the_number_since() {
-        let hour = std::time::Duration::from_secs(3_600);
-        let start = Timestamp::clamped_millis(1_767_225_600_000);
-        let clock = Arc::new(Busy { time: ManualClock::new(start), work: Mutex::new(None) });
-        let catalogue = Catalogue::builder().read("links:read").build().unwrap();
-        let builder = Store::builder(catalogue, [Prefix::new("acme").unwrap()])
-            .clock(Arc::<Busy>::clone(&clock));
-        let store = Arc::new(builder.open(Memory::new()).unwrap());
-        store.engine.records.index.reuse_owner_numbers();
-        let admin = Arc::new(AdminKeys::new(Arc::clone(&store), "root").unwrap());
-        let verifier = Verifier::new(Arc::clone(&store));
-        let create = |name: &str| {
-            let limits = SetLimits::new().rate(Rate::new(2, hour).unwrap());
-            let request = CreateOwner::with_key(CreateKey::new(Access::Full)).limits(limits);
-            (OwnerId::new(name).unwrap(), request)
-        };
-        let (first, request) = create("first");
-        let token = admin.create_owner(&first, request).unwrap().first_key.unwrap().token;
-        // The clock steps back behind a use, so that the next one reads it while it is judged.
-        clock.time.advance(4 * hour);
-        assert!(verifier.verify(token.expose()).is_ok());
-        clock.time.set(start);
-        let (second, request) = create("second");
-        let other = Arc::new(Mutex::new(None));
-        let work: Work = {
-            let (admin, other) = (Arc::clone(&admin), Arc::clone(&other));
-            let store = Arc::clone(&store);
-            Box::new(move || {
-                let _ = admin.suspend_owner(&first).unwrap();
-                admin.purge_owner(&first).unwrap();
-                // No slot names the number any more.
-                while store.engine.records.index.refill(9).unwrap() {}
-                let created = admin.create_owner(&second, request).unwrap();
-                *other.lock().unwrap() = created.first_key;
-            })
-        };
-        *clock.work.lock().unwrap() = Some((std::thread::current().id(), 2, NoDebug(work)));
-        let answer = verifier.verify(token.expose());
-        let other = other.lock().unwrap().take().unwrap();
-        assert_eq!(answer, Err(VerifyError::Unrecognized));
-        let index = &store.engine.records.index;
-        assert_eq!(index.owner_named(&OwnerId::new("second").unwrap()).unwrap().number, 0);
-        // Both of its uses are left.
-        assert!((0..2).all(|_| verifier.verify(other.token.expose()).is_ok()));
-        assert!(verifier.verify(other.token.expose()).is_err());
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! Judging a token: the path that every request takes.
 
 use std::hint::black_box;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -12,19 +13,21 @@ use super::lease_waits::LeaseWait;
 use super::limits::{Allowed, Consumption, LimitJudge};
 use super::parked::parked;
 use super::quota_leases::LeaseSettings;
+use crate::backend::DamagedRow;
 use crate::clock::Timestamp;
-use crate::id::{Generation, KeyId};
+use crate::id::{Generation, KeyId, OwnerId};
 use crate::key::{Digest, Prefix, RejectKind, RejectReason, ValidityInputs};
 use crate::store::alerts::Noticed;
 use crate::store::engine::{Engine, Next, Records, Workers};
 use crate::store::index::{ByOwner, DIGEST_LEN, Entry, ReadVersion};
 use crate::store::types::error::Error;
+use crate::store::types::explanation::{Explanation, Obstacle, ObstacleKind};
 use crate::store::types::request::VerifyRequest;
 use crate::store::types::reserved::ReservedUses;
 use crate::store::types::verify_error::{Unavailable, VerifyError};
 use crate::store::usage::{Collector, UsageRecorder};
 use crate::token::{Peppers, Unverified};
-use crate::verified_key::{VerifiedKey, VerifiedKeyParts};
+use crate::verified_key::{QuotaLeft, VerifiedKey, VerifiedKeyParts};
 
 /// A digest that the token of an unknown id is compared with. Without that comparison the time of
 /// an answer would show whether an id exists.
@@ -37,6 +40,15 @@ pub(in crate::store) struct TokenVerifier {
     limits: LimitJudge,
     noticed: Arc<Noticed>,
     usage: Option<Arc<Collector>>,
+}
+
+/// A token by its place in the index, without its secret.
+#[derive(Clone, Copy, Debug)]
+struct IndexedToken<'a> {
+    key: KeyId,
+    owner: &'a OwnerId,
+    generation: Generation,
+    prefix: &'a Prefix,
 }
 
 /// An attempt to judge a token.
@@ -223,7 +235,10 @@ impl TokenVerifier {
             // `None` if the entry is being replaced; the search then looks again.
             let seen = entry.seen();
             let entry = entry.judged_at(now)?;
-            self.judge(request, token.id, &entry, seen, prefix, attempt)
+            self.judge(token.id, &entry, seen, prefix, now, |entry, owner_limited| {
+                let limited = limited_use(request, token.id, entry, owner_limited, (seen, now));
+                self.limits.judge(&limited, &mut attempt.need)
+            })
         });
         if !compared {
             // The same work as for an id that exists. `black_box` keeps the compiler from removing
@@ -233,20 +248,93 @@ impl TokenVerifier {
         answer.unwrap_or_else(|| Err(self.judge_damaged(&token, prefix_number, now)))
     }
 
+    /// Judges the token of an answer that was given before, as it stands now. Computes no hash, since
+    /// it looks for the key's token of that generation; takes nothing, waits for nothing, and notes
+    /// nothing.
+    pub(in crate::store) fn recheck(
+        &self,
+        verified: &VerifiedKey,
+        address: Option<IpAddr>,
+    ) -> Result<VerifiedKey, VerifyError> {
+        let token = IndexedToken {
+            key: verified.key_id(),
+            owner: verified.owner_id(),
+            generation: verified.generation(),
+            prefix: verified.prefix(),
+        };
+        self.look_up(token, address)
+    }
+
+    /// Judges a token that is known by its key and generation, from an address.
+    #[inline]
+    fn look_up(
+        &self,
+        token: IndexedToken<'_>,
+        address: Option<IpAddr>,
+    ) -> Result<VerifiedKey, VerifyError> {
+        let key = token.key;
+        let search = self.records.index.search(key);
+        let now = self
+            .records
+            .availability
+            .check(&*self.records.clock)
+            .map_err(VerifyError::Unavailable)?;
+        let (prefix_number, prefix) =
+            self.records.prefixes.find(token.prefix.as_bytes()).ok_or(VerifyError::Unrecognized)?;
+        let request = VerifyRequest { address, cost: 0, ..VerifyRequest::new(b"") };
+        let answer = search.find(|entry| {
+            if entry.prefix() != prefix_number {
+                return None;
+            }
+            self.records.index.prefetch_limiter(entry);
+            let seen = entry.seen();
+            let entry = entry.judged_at(now)?;
+            // Keys of different owners may share a hash.
+            let is_same = entry.generation == token.generation.get()
+                && self.records.index.owner(entry.owner, entry.short_owner, seen)? == *token.owner;
+            if !is_same {
+                return None;
+            }
+            self.judge(key, &entry, seen, prefix, now, |entry, owner_limited| {
+                let limited = limited_use(&request, key, entry, owner_limited, (seen, now));
+                self.limits.recheck(&limited)
+            })
+        });
+        answer.unwrap_or_else(|| Err(self.recheck_damaged(key, now)))
+    }
+
+    /// Adds to an explanation, in which nothing stands against a token, why the store can't answer for
+    /// it.
+    pub(in crate::store) fn add_unavailable(&self, mut explained: Explanation) -> Explanation {
+        let Explanation::Known(known) = &mut explained else { return explained };
+        let token = IndexedToken {
+            key: known.key.id,
+            owner: &known.owner.id,
+            generation: known.generation,
+            prefix: &known.prefix,
+        };
+        if known.obstacles.is_empty()
+            && let Err(VerifyError::Unavailable(unavailable)) = self.look_up(token, None)
+        {
+            let kind = ObstacleKind::Unavailable(unavailable);
+            known.obstacles.push(Obstacle::since(kind, None));
+        }
+        explained
+    }
+
     /// Judges a token, whose secret is right, by state and limits. Returns `None` if the key is
     /// being replaced.
     // `inline(always)`: otherwise the compiler builds `Entry` in memory.
     #[inline(always)]
     fn judge(
         &self,
-        request: &VerifyRequest<'_>,
         key: KeyId,
         entry: &Entry,
         slot: ReadVersion<'_>,
         prefix: &Prefix,
-        attempt: &mut Attempt,
+        now: Timestamp,
+        by_limits: impl FnOnce(&Entry, bool) -> Option<Result<Allowed, VerifyError>>,
     ) -> Option<Result<VerifiedKey, VerifyError>> {
-        let now = attempt.judged_at;
         let recovering = VerifyError::Unavailable(Unavailable::Recovering);
         let ByOwner { is_known, suspended, limited: owner_limited, revoked, permissions } =
             self.records.index.by_owner(entry, slot)?;
@@ -263,11 +351,10 @@ impl TokenVerifier {
         }
         let Entry { owner, short_owner, limited, .. } = *entry;
         let allowed = if limited.is_none() && !owner_limited {
-            Allowed { owner: self.records.index.owner(owner, short_owner, slot)?, rate: None }
+            let owner = self.records.index.owner(owner, short_owner, slot)?;
+            Allowed { owner, rate: None, quota_left: QuotaLeft::UNKNOWN }
         } else {
-            let consumption =
-                Consumption { request, key, owner, short_owner, limited, owner_limited, slot, now };
-            match self.limits.judge(&consumption, &mut attempt.need)? {
+            match by_limits(entry, owner_limited)? {
                 Ok(allowed) => allowed,
                 Err(error) => return Some(Err(error)),
             }
@@ -289,6 +376,7 @@ impl TokenVerifier {
             ends_at,
             prefix: *prefix,
             rate: allowed.rate,
+            quota_left: allowed.quota_left,
         });
         Some(Ok(verified))
     }
@@ -311,16 +399,14 @@ impl TokenVerifier {
                 digests.any(|digest| declassified(constant_time_eq_32(digest.expose(), &made)))
             }
         });
-        match row.quarantine.as_deref().filter(|_| is_right) {
-            Some(entry) => {
-                let (revoked, blocked) = (entry.revoked.is_some(), entry.blocked.is_some());
-                let validity = ValidityInputs { revoked, blocked, ..ValidityInputs::default() };
-                let reason = validity.rejected_for(now);
-                reason.map_or(VerifyError::Unavailable(Unavailable::Damaged), VerifyError::Rejected)
-            }
-            None if is_right => VerifyError::Unavailable(Unavailable::Damaged),
-            None => VerifyError::Unrecognized,
-        }
+        if is_right { damaged(&row, now) } else { VerifyError::Unrecognized }
+    }
+
+    /// Judges a token that was verified before, and that the index doesn't know any more.
+    #[cold]
+    fn recheck_damaged(&self, key: KeyId, now: Timestamp) -> VerifyError {
+        let row = self.records.damages.key(key);
+        row.map_or(VerifyError::Unrecognized, |row| damaged(&row, now))
     }
 
     /// Returns whether a previous token's grace is over, though its end lies ahead: a clock that was
@@ -331,6 +417,28 @@ impl TokenVerifier {
         Generation::new(generation)
             .is_ok_and(|generation| graces.is_over(key, generation, clock_watch))
     }
+}
+
+/// Returns what the holder of a damaged key's token learns.
+fn damaged(row: &DamagedRow, now: Timestamp) -> VerifyError {
+    let unknown = VerifyError::Unavailable(Unavailable::Damaged);
+    let Some(entry) = row.quarantine.as_deref() else { return unknown };
+    let (revoked, blocked) = (entry.revoked.is_some(), entry.blocked.is_some());
+    let validity = ValidityInputs { revoked, blocked, ..ValidityInputs::default() };
+    validity.rejected_for(now).map_or(unknown, VerifyError::Rejected)
+}
+
+/// Returns the use of a limited key by a request.
+#[inline(always)]
+fn limited_use<'a>(
+    request: &'a VerifyRequest<'a>,
+    key: KeyId,
+    entry: &Entry,
+    owner_limited: bool,
+    (slot, now): (ReadVersion<'a>, Timestamp),
+) -> Consumption<'a> {
+    let Entry { owner, short_owner, limited, .. } = *entry;
+    Consumption { request, key, owner, short_owner, limited, owner_limited, slot, now }
 }
 
 /// The digests of one token under the open peppers. The digest under the likely pepper is computed

@@ -21,6 +21,7 @@ mod headers;
 mod hooks;
 mod limits;
 mod nested;
+mod recheck;
 mod refusals;
 #[cfg(all(feature = "recoverable", feature = "sqlite", feature = "testing", feature = "tokio"))]
 pub(crate) mod ricloud;

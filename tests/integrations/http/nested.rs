@@ -151,7 +151,7 @@ fn the_inner_layer_judges_by_its_own_places_and_prefixes() {
     };
     let (live, test) = (under("live", "acme_live"), under("test", "acme_test"));
     let keys = KeyLayer::new(world.verifier.clone());
-    let only_live = keys.clone().prefixes([prefix("acme_live")]);
+    let only_live = keys.clone().prefixes([prefix("acme_live")]).unwrap();
     let alone = routes(&world).layer(only_live.clone());
     let inside = routes(&world).layer(only_live).layer(keys.clone());
     for site in [&alone, &inside] {

@@ -246,6 +246,23 @@ impl Model {
         Ok(shown)
     }
 
+    /// Returns the rest of the rate that has less left, and consumes nothing.
+    pub(super) fn rate_left(&self, key: KeyId, owner: OwnerId) -> Option<RateStatus> {
+        let mut shown: Option<RateStatus> = None;
+        for holder in [Holder::Key(key), Holder::Owner(owner)] {
+            let Some(pace) = self.limits_of(holder).rate.as_ref() else { continue };
+            let bucket = self.buckets.get(&holder).cloned();
+            let mut bucket = bucket.unwrap_or_else(|| Bucket::new(pace.value));
+            // A look leaves no trace.
+            bucket.settle(self.now);
+            let status = bucket.status(self.now);
+            if shown.is_none_or(|shown| status.remaining < shown.remaining) {
+                shown = Some(status);
+            }
+        }
+        shown
+    }
+
     fn spend_quotas(&mut self, holders: [Holder; 2], uses: u32) -> Result<(), Vec<VerifyError>> {
         let now = self.now;
         if uses == 0 {

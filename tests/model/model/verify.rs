@@ -81,6 +81,18 @@ impl Model {
         }
     }
 
+    /// Returns the verdict on a token that was verified before. No use is taken, and one that is
+    /// used up doesn't count.
+    pub(crate) fn recheck(&self, id: KeyId, generation: u32, address: Option<IpAddr>) -> Verdict {
+        match self.judge_from(id, generation, address) {
+            Verdict::Granted(verified) => {
+                let rate = self.rate_left(id, verified.owner);
+                Verdict::Granted(GrantFile { rate, ..verified })
+            }
+            verdict => verdict,
+        }
+    }
+
     /// Returns the same verdict, as far as it doesn't depend on earlier consumption.
     pub(crate) fn judge_from(
         &self,

@@ -410,6 +410,23 @@ impl<'a> Limiter<'a> {
         LeftWord(word).known(now, within).map(|left| left > 0)
     }
 
+    /// Returns how many uses are left in this period, in the lease and beside it; `None` without a quota,
+    /// and if that isn't known.
+    #[inline]
+    pub(in crate::store) fn quota_left(&self, now: Timestamp) -> Option<u64> {
+        if !self.has_quota() {
+            return None;
+        }
+        // In this order and with Acquire, as in `lacks`.
+        let word = self.entry.word(LEFT).load(Ordering::Acquire);
+        let lease = LeaseWord(self.entry.word(LEASE).load(Ordering::Acquire));
+        let ends = self.spec.ends(now);
+        if lease.is_void(ends) || self.entry.read(LEFT) != word {
+            return None;
+        }
+        Some(LeftWord(word).known(now, None)?.saturating_add(lease.units(ends)))
+    }
+
     /// Whether the lease and the rest beside it have fewer than so many uses in this period. With
     /// `within`, the rest counts for less than so many milliseconds, for it may have changed.
     pub(in crate::store) fn lacks(&self, now: Timestamp, uses: u32, within: Option<u64>) -> bool {
