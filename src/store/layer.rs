@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::key_store::KeyStore;
 use super::types::error::Error;
 use super::types::health::Health;
+use super::types::owner_view::Owner;
 use super::types::request::{
     ChangeRules, CreateKey, CreateOwner, IfInUse, KeyAction, ListEvents, ListKeys, ListOwners,
     OwnerAction, Rotate, VerifyRequest,
@@ -14,8 +15,8 @@ use super::types::request::{
 use super::types::reserved::ReservedUses;
 use super::types::verify_error::VerifyError;
 use super::types::views::{
-    ChangedKey, CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Owner, Page,
-    RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rules,
+    ChangedKey, CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Page, RetiredPepper,
+    RevealedToken, RevokedAll, RevokedTree, Rules,
 };
 use super::verify::{LeaseWait, parked};
 use crate::authority::Authority;

@@ -3,7 +3,7 @@
 //! | room | contents |
 //! | --- | --- |
 //! | `request` | the requests of callers; each call checks the texts of its request |
-//! | `views` | the answers of management calls |
+//! | `views`, `owner_view` | the answers of management calls |
 //! | `error` | the errors of calls |
 //! | `verify_error` | the reasons for which a verification fails |
 //! | `usage_settings`, `alert_settings` | the usage that a store keeps, and the alerts that it writes |
@@ -18,6 +18,7 @@ pub(in crate::store) mod alert_settings;
 pub(in crate::store) mod clock;
 pub(in crate::store) mod error;
 pub(in crate::store) mod health;
+pub(in crate::store) mod owner_view;
 pub(in crate::store) mod request;
 pub(in crate::store) mod reserved;
 pub(in crate::store) mod settings_check;
@@ -34,6 +35,7 @@ pub use error::{
 pub use health::{
     Health, HealthError, HealthErrorKind, HealthProblem, LastEvent, ThreadHealth, WorkHealth,
 };
+pub use owner_view::Owner;
 pub use request::{
     ChangeRules, CreateKey, CreateOwner, IfInUse, KeyAction, ListEvents, ListKeys, ListOwners,
     NumericIdChoice, OwnerAction, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyRequest,
@@ -44,6 +46,6 @@ pub use usage_settings::UsageSettings;
 pub use verify_error::{Unavailable, VerifyError};
 pub use views::{
     ChangedKey, CreatedOwner, Damaged, DamagedEntry, Events, FoundToken, Issued, IssuedOnce, Key,
-    KeyUsage, Owner, Page, PreviousTokenInfo, RetiredPepper, RevealedToken, RevokedAll,
-    RevokedTree, Rules,
+    KeyUsage, Page, PreviousTokenInfo, RetiredPepper, RevealedToken, RevokedAll, RevokedTree,
+    Rules,
 };

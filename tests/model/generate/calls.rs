@@ -298,6 +298,7 @@ impl Generator<'_> {
             max_access: self.chance.percent(40).then(|| self.reach()),
             max_keys: self.chance.percent(30).then(|| self.max_keys()),
             limits: self.owner_limits(),
+            tags: if self.chance.percent(25) { self.tags() } else { Vec::new() },
         };
         Call::CreateOwner { id, owner }
     }
@@ -310,6 +311,7 @@ impl Generator<'_> {
             max_access: self.chance.percent(50).then(|| self.reach()),
             max_keys: self.chance.percent(25).then(|| self.max_keys()),
             limits: Box::new(self.owner_limits()),
+            tags: self.chance.percent(25).then(|| self.tags()),
         };
         self.on_owner(action)
     }
@@ -336,6 +338,7 @@ impl Generator<'_> {
             prefix: self.chance.percent(30).then(|| self.prefix()),
             sealed: self.chance.percent(if self.can_seal() { 60 } else { 2 }),
             limits: self.seldom_limits(),
+            tags: self.chance.percent(25).then(|| self.tags()),
         }
     }
 
@@ -355,6 +358,7 @@ impl Generator<'_> {
             expiry: self.chance.percent(30 * others).then(|| self.expiry()),
             settings: self.chance.percent(30 * others).then(|| self.settings()),
             limits: self.limits(),
+            tags: self.chance.percent(25 * others).then(|| self.tags()),
         }
     }
 

@@ -27,10 +27,13 @@ pub struct CreateKey {
 }
 
 /// The fields of a key that a creation and an update set alike, just as they are given.
-/// `Some(None)` clears a field.
+/// `Some(None)`, and an empty list, clear a field.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(in crate::store) struct PlainFields {
     pub(in crate::store) name: Option<Option<String>>,
+    // Left out, so that a request without tags says the same as before there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::store) tags: Option<Vec<String>>,
 }
 
 /// The requested expiry of a new key.
@@ -90,6 +93,13 @@ impl CreateKey {
     /// to none.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.plain.name = Some(Some(name.into()));
+        self
+    }
+
+    /// Sets the tags, by which lists find the key: at most 16 different ones of 1 to 64 ASCII
+    /// letters, digits and `_ . : / = + - @`. Defaults to none.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.plain.tags = Some(tags.into_iter().map(Into::into).collect());
         self
     }
 
@@ -171,6 +181,19 @@ impl UpdateKey {
         self
     }
 
+    /// Replaces all tags: at most 16 different ones of 1 to 64 ASCII letters, digits and
+    /// `_ . : / = + - @`.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.plain.tags = Some(tags.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Removes all tags.
+    pub fn clear_tags(mut self) -> Self {
+        self.plain.tags = Some(Vec::new());
+        self
+    }
+
     /// Changes the access.
     pub fn access(mut self, access: Access) -> Self {
         self.access = Some(access);
@@ -227,7 +250,7 @@ pub enum KeyAction {
     Revoke,
     /// Sets the administrator's switch to on. The owner's switch holds again.
     Unblock,
-    /// Changes name, access, expiry, settings or limits.
+    /// Changes name, tags, access, expiry, settings or limits.
     Update(UpdateKey),
 }
 
