@@ -213,6 +213,8 @@ fields! {
     LIFETIME = 22, "lifetime";
     /// The recovery keys.
     RECOVERY_KEYS = 23, "recovery_keys";
+    /// The tags.
+    TAGS = 24, "tags";
 }
 
 impl Fields {

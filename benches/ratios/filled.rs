@@ -74,6 +74,7 @@ fn by_administrator() -> Authority {
 fn owner_record(id: OwnerId) -> OwnerRecord {
     OwnerRecord {
         sweeps: None,
+        tags: keyhasp::key::Tags::default(),
         id,
         version: Version::FIRST,
         incarnation: Incarnation::FIRST,

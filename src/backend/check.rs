@@ -40,6 +40,7 @@ fn metadata<B: Backend + ?Sized>(backend: &B, _: &mut Findings) -> Checked {
 
 fn owners<B: Backend + ?Sized>(backend: &B, findings: &mut Findings) -> Checked {
     let mut query = OwnerPageQuery {
+        tags: crate::key::Tags::default(),
         swept: false,
         after: None,
         suspended: None,
@@ -115,7 +116,7 @@ fn scan<B: Backend + ?Sized>(backend: &B, findings: &mut Findings) -> Checked {
 /// Events have numbers without a gap.
 fn events<B: Backend + ?Sized>(backend: &B, findings: &mut Findings) -> Checked {
     let filter = EventFilter::default();
-    let mut query = EventQuery { after: 0, filter, limit: AT_ONCE, examine: AT_ONCE };
+    let mut query = EventQuery { after: 0, before: None, filter, limit: AT_ONCE, examine: AT_ONCE };
     let lost = |number| Damage::new("events", "sequence", DamagedRecord::Event(number));
     let mut seen = 0;
     loop {

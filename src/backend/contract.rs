@@ -192,7 +192,7 @@ pub trait Backend: Debug + Send + Sync + 'static {
     /// [`BackendError`].
     fn page_owners(&self, query: &OwnerPageQuery) -> Result<OwnerPage, BackendError>;
 
-    /// Events after a number, in their order.
+    /// Events after a number, in their order, or before one, newest first.
     ///
     /// # Errors
     /// [`BackendError`].

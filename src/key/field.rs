@@ -50,6 +50,11 @@ pub(crate) trait Source: Sized {
     /// See [`Sink::HAS_PLACES`].
     const HAS_PLACES: bool;
 
+    /// Returns whether all parts were given. A codec with places need not know.
+    fn is_at_end(&self) -> bool {
+        false
+    }
+
     /// The error for a value that no sink took.
     fn damaged(&self, name: &'static str) -> Self::Error;
 

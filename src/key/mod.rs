@@ -43,6 +43,7 @@ mod settings;
 mod state;
 mod sweeps;
 mod switch;
+mod tags;
 mod usage;
 mod valid_from;
 
@@ -73,5 +74,6 @@ pub use settings::{Settings, SettingsPatch};
 pub use state::{State, ValidityInputs};
 pub use sweeps::{MAX_SWEEPS, Sweep, SweepKind, Sweeps};
 pub use switch::{SetBy, Switch};
+pub use tags::{Tag, Tags};
 pub use usage::{LastAddress, RejectedCounts, Usage, Used};
 pub use valid_from::{Invalidations, IssueEpochs, TokensValidFrom};

@@ -2,7 +2,7 @@
 
 use super::{
     Invalidations, KeyRecord, Lifetime, Limits, SettingNames, Settings, StoreMetadata, Sweeps,
-    Switch, TokensValidFrom, record,
+    Switch, Tags, TokensValidFrom, record,
 };
 use crate::authority::Actor;
 use crate::clock::Timestamp;
@@ -50,6 +50,8 @@ record! {
         pub created_by: Actor,
         /// The moment of the last change.
         pub updated_at: Timestamp,
+        /// The tags. They stay the last field, as their stored form asks.
+        pub tags: Tags,
     }
 }
 
@@ -75,6 +77,7 @@ impl OwnerRecord {
             limits: Limits::default(),
             defaults: Settings::default(),
             fixed_defaults: SettingNames::default(),
+            tags: Tags::default(),
             tokens_valid_from: self.tokens_valid_from.map(TokensValidFrom::of_epochs),
             ..self
         }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Digest, Field, Invalidations, IssueEpochs, KeyName, Limits, PepperNumber, PrefixNumber, Scheme,
-    SetBy, SettingNames, Settings, Sink, Source, State, Switch, ValidityInputs, record, words,
+    SetBy, SettingNames, Settings, Sink, Source, State, Switch, Tags, ValidityInputs, record,
+    words,
 };
 use crate::authority::Actor;
 use crate::clock::Timestamp;
@@ -75,6 +76,8 @@ record! {
         pub updated_at: Timestamp,
         /// The current token, encrypted, if it is recoverable.
         pub seal: Option<Seal>,
+        /// The tags. They stay the last field, as their stored form asks.
+        pub tags: Tags,
     }
 }
 
@@ -115,6 +118,7 @@ impl KeyRecord {
             created_as: SetBy::Administrator,
             updated_at: created_at,
             seal: None,
+            tags: Tags::default(),
         }
     }
 

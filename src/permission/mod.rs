@@ -10,12 +10,14 @@
 
 mod access;
 mod catalogue;
+mod filter;
 mod name;
 mod set;
 mod tag;
 
 pub use access::{Access, Limited};
 pub use catalogue::{Catalogue, CatalogueBuilder};
+pub use filter::PermissionFilter;
 pub use name::{Pattern, PermissionName};
 pub use set::{Permission, PermissionSet};
 pub use tag::CatalogueTag;

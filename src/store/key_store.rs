@@ -464,7 +464,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         expected: Option<Version>,
     ) -> Result<RetiredPepper, Error>;
 
-    /// Returns a page of events after a number, in their order.
+    /// Returns a page of events: after a number in their order, or before one, newest first.
     ///
     /// # Errors
     /// As [`KeyStore`] says.

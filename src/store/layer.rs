@@ -11,6 +11,7 @@ use super::types::details::KeyDetails;
 use super::types::error::Error;
 use super::types::explanation::Explanation;
 use super::types::health::Health;
+use super::types::owner_view::Owner;
 use super::types::request::{
     ChangeRules, CreateKey, CreateOwner, IfInUse, KeyAction, ListEvents, ListKeys, ListOwners,
     OwnerAction, Rotate, VerifyRequest,
@@ -18,8 +19,8 @@ use super::types::request::{
 use super::types::reserved::ReservedUses;
 use super::types::verify_error::VerifyError;
 use super::types::views::{
-    ChangedKey, CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Owner, Page,
-    RetiredPepper, RevealedToken, RevokedAll, RevokedTree, Rules,
+    ChangedKey, CreatedOwner, Events, FoundToken, Issued, IssuedOnce, Key, Page, RetiredPepper,
+    RevealedToken, RevokedAll, RevokedTree, Rules,
 };
 use super::verify::{LeaseWait, parked};
 use crate::authority::Authority;

@@ -263,7 +263,7 @@ impl KeyStore for Store {
     }
 
     fn count_keys(&self, by: &Authority, query: &ListKeys) -> Result<u64, Error> {
-        list::count_keys(&self.engine, by, query)
+        list::count_keys(&self.engine, &self.usage, by, query)
     }
 
     fn change_key(

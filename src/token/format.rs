@@ -64,12 +64,40 @@ pub(super) fn parse(token: &[u8]) -> Option<Parts<'_>> {
 
 /// Writes prefix, separator, id and secret, then the CRC-32 of them as checksum.
 pub(super) fn write(prefix: &Prefix, id: KeyId, secret: &[u8; SECRET_LEN], out: &mut String) {
-    out.push_str(prefix.as_str());
-    out.push(char::from(SEPARATOR));
-    push_digits::<ID_LEN>(id.as_u128(), out);
+    write_public(prefix, id, out);
     out.extend(secret.iter().copied().map(char::from));
     let checksum = crc32fast::hash(out.as_bytes());
     push_digits::<CHECKSUM_LEN>(checksum.into(), out);
+}
+
+/// Writes what is public of a token: prefix, separator and id.
+fn write_public(prefix: &Prefix, id: KeyId, out: &mut String) {
+    out.push_str(prefix.as_str());
+    out.push(char::from(SEPARATOR));
+    push_digits::<ID_LEN>(id.as_u128(), out);
+}
+
+/// The number of characters that a hint shows of the beginning and of the end of an id. An id begins
+/// with its time, so the last are the ones that differ.
+const SHOWN_OF_ID: (usize, usize) = (4, 6);
+
+/// Returns a hint at a key's token, by which people tell it from others: the token's beginning up to
+/// the end of the id, shortened in the middle, such as `acme_live_0355…Kf93Qa`. It holds nothing of
+/// the secret, and has at most 44 characters.
+///
+/// ```
+/// # use keyhasp::{KeyId, Prefix};
+/// let id: KeyId = "018f3c2e-7a01-7000-8000-00000000002a".parse()?;
+/// assert_eq!(keyhasp::token::hint(&Prefix::new("acme_live")?, id), "acme_live_02wR…oFofD0");
+/// # Ok::<(), keyhasp::Invalid>(())
+/// ```
+#[must_use]
+pub fn hint(prefix: &Prefix, id: KeyId) -> String {
+    let mut text = String::new();
+    write_public(prefix, id, &mut text);
+    let (first, last) = SHOWN_OF_ID;
+    text.replace_range(text.len() - ID_LEN + first..text.len() - last, "…");
+    text
 }
 
 fn push_digits<const N: usize>(mut value: u128, out: &mut String) {
@@ -215,6 +243,23 @@ mod tests {
             let mut text = String::new();
             write(&prefix(prefix_text), KeyId::from_u128(id), &secret, &mut text);
             assert_eq!(text, expected);
+        }
+    }
+
+    proptest! {
+        /// It shows what is public, whatever the secret is, and less than the whole id.
+        #[test]
+        fn a_hint_is_the_public_beginning_without_its_middle(
+            prefix_text in "[a-z0-9_]{1,32}",
+            id: u128,
+        ) {
+            let token = token(&prefix_text, id);
+            let hint = hint(&prefix(&prefix_text), KeyId::from_u128(id));
+            let public = &token[..token.len() - TAIL_LEN];
+            let (first, last) = hint.split_once('…').unwrap();
+            prop_assert!(public.starts_with(first) && public.ends_with(last));
+            prop_assert_eq!((first.len(), last.len()), (prefix_text.len() + 5, 6));
+            prop_assert!(hint.chars().count() <= 44);
         }
     }
 

@@ -13,7 +13,7 @@ mod pepper;
 mod seal;
 
 pub(crate) use digest::Unverified;
-pub use format::{Found, Inspection, MAX_TOKEN_LEN, inspect, pattern, scan};
+pub use format::{Found, Inspection, MAX_TOKEN_LEN, hint, inspect, pattern, scan};
 pub use mint::{RandomError, RandomSource, Token};
 pub(crate) use mint::{fill, mint};
 pub(crate) use numbered::Mismatch;

@@ -11,7 +11,7 @@ use keyhasp::key::{
     Digest, Invalidations, IssueEpochs, KeyName, KeyRecord, Kind, Lifetime, Limit, Limits,
     MAX_PREVIOUS_TOKENS, Network, Networks, NumberedPrefix, OwnerRecord, PepperCheck, PepperNumber,
     Period, Prefix, PrefixNumber, PrefixTable, PreviousToken, Quota, Rate, RecoveryKeyCheck,
-    Refill, Scheme, Seal, SetBy, SettingNames, Settings, StoreMetadata, StoreRules, Switch,
+    Refill, Scheme, Seal, SetBy, SettingNames, Settings, StoreMetadata, StoreRules, Switch, Tags,
     TokenRecord, TokensValidFrom, VersionedQuota,
 };
 use keyhasp::permission::{Access, PermissionName};
@@ -68,8 +68,8 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
     let creator = (actors(), of(key_ids()), set_by());
     let dates = (times(), creator, times(), of(times()));
     let switches = (switches(), switches(), switches());
-    (identity, rights, limits(), dates, tokens(), switches, of(seals())).prop_map(
-        |(identity, rights, limits, dates, tokens, switches, seal)| {
+    (identity, rights, limits(), dates, tokens(), switches, (of(seals()), tags())).prop_map(
+        |(identity, rights, limits, dates, tokens, switches, (seal, tags))| {
             let (id, owner, version, numeric_id, kind) = identity;
             let (name, access, access_by, expires_at, expiry_by, settings) = rights;
             let (created_at, creator, updated_at, lapsed_at) = dates;
@@ -97,6 +97,7 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
                 revoked,
                 limits,
                 seal,
+                tags,
                 ..KeyRecord::new(id, owner, current, created_at, created_by)
             }
         },
@@ -106,12 +107,13 @@ pub(crate) fn keys() -> impl Strategy<Value = KeyRecord> {
 pub(crate) fn owners() -> impl Strategy<Value = OwnerRecord> {
     let bounds = (any::<u32>(), lifetimes());
     let rights = (settings(), switches(), accesses(), limits(), bounds, of(invalidations()));
-    (owner_ids(), versions(), rights, times(), actors(), times()).prop_map(
-        |(id, version, rights, created_at, created_by, updated_at)| {
+    (owner_ids(), versions(), rights, times(), actors(), (times(), tags())).prop_map(
+        |(id, version, rights, created_at, created_by, (updated_at, tags))| {
             let (defaults, suspended, max_access, limits, bounds, tokens_valid_from) = rights;
             let (max_keys, lifetime) = bounds;
             OwnerRecord {
                 sweeps: None,
+                tags,
                 id,
                 version,
                 fixed_defaults: some_names(&defaults),
@@ -129,6 +131,13 @@ pub(crate) fn owners() -> impl Strategy<Value = OwnerRecord> {
             }
         },
     )
+}
+
+fn tags() -> impl Strategy<Value = Tags> {
+    prop_oneof![
+        Just(Tags::default()),
+        vec("[a-zA-Z0-9_.:/=+@-]{1,64}", 0..=Tags::MAX).prop_map(|tags| Tags::new(tags).unwrap()),
+    ]
 }
 
 fn invalidations() -> impl Strategy<Value = TokensValidFrom> {

@@ -207,6 +207,7 @@ pub(crate) enum OnOwner {
         max_access: Option<Reach>,
         max_keys: Option<u32>,
         limits: Box<NewLimits>,
+        tags: Option<Vec<String>>,
     },
 }
 
@@ -222,6 +223,7 @@ pub(crate) struct NewKey {
     pub(crate) sealed: bool,
     pub(crate) limits: NewLimits,
     pub(crate) or_owner: Option<Box<NewOwner>>,
+    pub(crate) tags: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -233,6 +235,7 @@ pub(crate) struct NewOwner {
     pub(crate) max_access: Option<Reach>,
     pub(crate) max_keys: Option<u32>,
     pub(crate) limits: NewLimits,
+    pub(crate) tags: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -242,6 +245,7 @@ pub(crate) struct KeyUpdate {
     pub(crate) expiry: Option<Expiry>,
     pub(crate) settings: Option<Value>,
     pub(crate) limits: NewLimits,
+    pub(crate) tags: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -257,6 +261,12 @@ pub(crate) struct KeyQuery {
     pub(crate) kind: Option<Kind>,
     pub(crate) created_by_key: Option<KeyId>,
     pub(crate) states: Option<Vec<State>>,
+    pub(crate) name_start: Option<String>,
+    pub(crate) prefixes: Vec<Prefix>,
+    pub(crate) permission: Option<String>,
+    pub(crate) expires_before: Option<Timestamp>,
+    pub(crate) unused_since: Option<Timestamp>,
+    pub(crate) tags: Vec<String>,
     pub(crate) after: Option<KeyId>,
     pub(crate) before: Option<KeyId>,
     pub(crate) limit: Option<usize>,
@@ -265,6 +275,7 @@ pub(crate) struct KeyQuery {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OwnerQuery {
     pub(crate) suspended: Option<bool>,
+    pub(crate) tags: Vec<String>,
     pub(crate) after: Option<OwnerId>,
     pub(crate) limit: Option<usize>,
 }
@@ -272,6 +283,8 @@ pub(crate) struct OwnerQuery {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventQuery {
     pub(crate) after: u64,
+    /// If given, the newest comes first.
+    pub(crate) before: Option<u64>,
     pub(crate) limit: Option<usize>,
     pub(crate) key: Option<KeyId>,
     pub(crate) owner: Option<OwnerId>,
@@ -349,6 +362,9 @@ impl NewKey {
         if let Some(owner) = &self.or_owner {
             request = request.or_create_owner(owner.request());
         }
+        if let Some(tags) = &self.tags {
+            request = request.tags(tags);
+        }
         request.numeric_id(self.numeric_id).limits(self.limits.request())
     }
 }
@@ -374,7 +390,7 @@ impl NewOwner {
         if let Some(max_keys) = self.max_keys {
             request = request.max_keys(max_keys);
         }
-        request.limits(self.limits.request())
+        request.limits(self.limits.request()).tags(&self.tags)
     }
 }
 
@@ -394,6 +410,11 @@ impl KeyUpdate {
         }
         if let Some(settings) = &self.settings {
             request = request.settings(settings.clone());
+        }
+        match &self.tags {
+            Some(tags) if tags.is_empty() => request = request.clear_tags(),
+            Some(tags) => request = request.tags(tags),
+            None => {}
         }
         request.limits(self.limits.request())
     }
@@ -425,8 +446,13 @@ impl OnOwner {
             Self::RefillQuota => OwnerAction::RefillQuota,
             Self::Resume => OwnerAction::Resume,
             Self::Suspend => OwnerAction::Suspend,
-            Self::Update { defaults, fixed, lifetime, max_access, max_keys, limits } => {
+            Self::Update { defaults, fixed, lifetime, max_access, max_keys, limits, tags } => {
                 let mut request = UpdateOwner::new();
+                match tags {
+                    Some(tags) if tags.is_empty() => request = request.clear_tags(),
+                    Some(tags) => request = request.tags(tags),
+                    None => {}
+                }
                 if let Some(defaults) = defaults {
                     request = request.defaults(defaults.clone());
                 }
@@ -477,6 +503,24 @@ impl KeyQuery {
         if let Some(states) = &self.states {
             request = request.states(states.iter().copied());
         }
+        if let Some(start) = &self.name_start {
+            request = request.name_starts_with(start);
+        }
+        for prefix in &self.prefixes {
+            request = request.prefix(*prefix);
+        }
+        if let Some(name) = &self.permission {
+            request = request.permission(name);
+        }
+        if let Some(end) = self.expires_before {
+            request = request.expires_before(end);
+        }
+        if let Some(moment) = self.unused_since {
+            request = request.unused_since(moment);
+        }
+        for tag in &self.tags {
+            request = request.tag(tag);
+        }
         if let Some(after) = self.after {
             request = request.starting_after(after);
         }
@@ -501,6 +545,9 @@ impl OwnerQuery {
         if let Some(suspended) = self.suspended {
             request = request.suspended(suspended);
         }
+        for tag in &self.tags {
+            request = request.tag(tag);
+        }
         if let Some(after) = self.after {
             request = request.after(after);
         }
@@ -518,6 +565,11 @@ impl OwnerQuery {
 impl EventQuery {
     pub(crate) fn request(&self) -> ListEvents {
         let mut request = ListEvents::new().after(self.after);
+        request = match self.before {
+            Some(u64::MAX) => request.newest_first(),
+            Some(before) => request.before(before),
+            None => request,
+        };
         if let Some(limit) = self.limit {
             request = request.limit(limit);
         }

@@ -53,7 +53,7 @@ const REASONS: &str = "Conflict DataForbid(keep_standard_key) DataForbid(prefixe
     Forbidden(SetByAdministrator{field:quota}) Forbidden(SetByAdministrator{field:rate}) \
     Forbidden(ProtectedSetting) Forbidden(BeyondLifetime) Invalid(fixed_defaults) Forbidden(TrialKey) NumericIdTaken NumericIdsExhausted Invalid(access) Invalid(actor) \
     Invalid(cursor) Invalid(expiry) Invalid(firstkey) Invalid(grace) Invalid(tokens_valid_from) \
-    Invalid(name) Invalid(networks) Invalid(or_create_owner) Invalid(owners) Invalid(prefix) Invalid(prefixes) Invalid(settings) Invalid(quota.add) \
+    Invalid(name) Invalid(networks) Invalid(or_create_owner) Invalid(owners) Invalid(permission) Invalid(prefix) Invalid(tag) Invalid(tags) Invalid(unused_since) Invalid(prefixes) Invalid(settings) Invalid(quota.add) \
     LastStandardKey NameTaken NotFound(Key) NotFound(Owner) NotFound(RecoverableToken) OwnerExists Pepper PepperCurrent PepperInUse PepperUnknown NotFound(Request) IdempotencyKeyReused State(NotReplaceable) Forbidden(NotADelegate) \
     Random State(Blocked) State(Expired) State(NoQuota) State(NotRevoked) State(NotSuspended) State(NotTrial) \
     State(Revoked) State(RecoveryOff) TooManyKeys";

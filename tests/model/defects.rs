@@ -62,6 +62,8 @@ defects! {
     EventMissing,
     /// An owner reads the events of an earlier one of its id.
     EventsOfAnotherTime,
+    /// The newest events come last, whatever was asked for.
+    EventsNeverNewestFirst,
     /// Two events of one change come in the other order.
     EventsSwapped,
     /// A verified key stays accepted after its key has expired.
@@ -78,6 +80,8 @@ defects! {
     LooksAway,
     /// A list drops the last of three or more.
     ListDropsKey,
+    /// A list doesn't show the tags of keys.
+    ListHidesTags,
     /// A list ends after its second page.
     ListEndsEarly,
     /// An owner extends an expiry that an administrator has set.

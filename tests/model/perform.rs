@@ -557,6 +557,7 @@ pub(crate) fn all_events(
         assert!(page.items.len() <= query.page(), "a page of more than {}", query.page());
         all.extend(page.items);
         match page.next {
+            Some(next) if query.before.is_some() => query.before = Some(next),
             Some(next) => query.after = next,
             None => {
                 let pruned_through = page.pruned_through;

@@ -355,6 +355,9 @@ impl StoreLayer for Planted {
         if self.has(Defect::CreatorNotTold) {
             page.items.iter_mut().for_each(|key| key.created_by_key = None);
         }
+        if self.has(Defect::ListHidesTags) {
+            page.items.iter_mut().for_each(|key| key.tags = keyhasp::key::Tags::default());
+        }
         if self.has(Defect::ListDropsKey) && page.items.len() > 2 {
             page.items.pop();
         }
@@ -494,6 +497,9 @@ impl StoreLayer for Planted {
         }
         if self.has(Defect::EventMissing) {
             events.items.retain(|event| event.kind != EventKind::TrialConverted);
+        }
+        if self.has(Defect::EventsNeverNewestFirst) {
+            events.items.sort_by_key(|event| event.sequence);
         }
         let is_pair = events.items.len() == 2 && events.items[0].at == events.items[1].at;
         if self.has(Defect::EventsSwapped) && is_pair {

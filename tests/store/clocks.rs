@@ -124,7 +124,13 @@ fn a_clock_behind_the_log_is_told_and_refused_on_request() {
     assert!(world.store.health().clock_behind_log.is_some());
     clock.set(newest);
     assert_eq!(world.store.health().clock_behind_log, None);
-    let all = EventQuery { after: 0, filter: EventFilter::default(), limit: 100, examine: 100 };
+    let all = EventQuery {
+        after: 0,
+        before: None,
+        filter: EventFilter::default(),
+        limit: 100,
+        examine: 100,
+    };
     assert_eq!(backend.events(&all).unwrap().events.len(), 5);
 }
 

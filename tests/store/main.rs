@@ -26,6 +26,7 @@ mod leaked;
 mod lifetimes;
 mod limited;
 mod limits;
+mod lists;
 mod names;
 mod once;
 mod opening;

@@ -48,7 +48,7 @@ fn fill(backend: &dyn Backend, times: impl IntoIterator<Item = Timestamp>) {
 
 fn log(backend: &dyn Backend) -> EventPage {
     let (filter, limit) = (EventFilter::default(), usize::MAX);
-    backend.events(&EventQuery { after: 0, filter, limit, examine: limit }).unwrap()
+    backend.events(&EventQuery { after: 0, before: None, filter, limit, examine: limit }).unwrap()
 }
 
 fn world<B: Backend>(backend: &Arc<B>, retention: Option<Duration>) -> World {

@@ -33,14 +33,20 @@ impl Dump {
     /// # Errors
     /// Those of the backend.
     pub fn of(backend: &dyn Backend) -> Result<Self, BackendError> {
-        let query =
-            OwnerPageQuery { swept: false, after: None, suspended: None, limit: ALL, examine: ALL };
+        let query = OwnerPageQuery {
+            tags: keyhasp::key::Tags::default(),
+            swept: false,
+            after: None,
+            suspended: None,
+            limit: ALL,
+            examine: ALL,
+        };
         let owners = backend.page_owners(&query)?.owners;
         let filter = KeyFilter::new(StateSet::ALL, Timestamp::MIN);
         let query = KeyPageQuery { filter, before: None, after: None, limit: ALL, examine: ALL };
         let keys = backend.page_keys(&query)?.keys;
         let filter = EventFilter::default();
-        let query = EventQuery { after: 0, filter, limit: ALL, examine: ALL };
+        let query = EventQuery { after: 0, before: None, filter, limit: ALL, examine: ALL };
         let events = backend.events(&query)?;
         Ok(Self {
             metadata: backend.metadata()?,

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use actix_web::test as actix_test;
 use actix_web::{App, web};
-use axum::Router;
 use axum::body::Body;
-use axum::extract::connect_info::MockConnectInfo;
+use axum::extract::ConnectInfo;
 use axum::routing::get;
+use axum::{Extension, Router};
 use http::{Request, StatusCode};
 use keyhasp::backend::Memory;
 use keyhasp::{
     Access, AdminKeys, Authenticated, Catalogue, CreateKey, CreateOwner, Issued, KeyLayer, OwnerId,
     Prefix, Store, Verifier,
 };
-use keyhasp_first_day::{actix, basic, cors, grpc, openapi, poem as on_poem, sender, strangers};
+use keyhasp_first_day::{
+    actix, basic, cors, grpc, openapi, poem as on_poem, sender, strangers, websocket,
+};
 use poem::{EndpointExt as _, Route, handler};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -93,7 +95,7 @@ async fn whose(caller: actix::Caller) -> String {
     caller.0.owner_id().to_string()
 }
 
-#[actix_web::test]
+#[tokio::test]
 async fn an_actix_handler_gets_the_caller() {
     let world = world();
     let app = App::new().app_data(web::Data::new(world.verifier.clone()));
@@ -144,7 +146,7 @@ async fn a_grpc_client_gets_a_status() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (_reporter, health) = tonic_health::server::health_reporter();
-    let server = tonic::transport::Server::builder().layer(grpc::keys(world.verifier.clone()));
+    let mut server = tonic::transport::Server::builder().layer(grpc::keys(world.verifier.clone()));
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
     let server = tokio::spawn(server.add_service(health).serve_with_incoming(incoming));
     let channel = tonic::transport::Endpoint::from_shared(url).unwrap().connect().await.unwrap();
@@ -167,7 +169,7 @@ async fn a_grpc_client_gets_a_status() {
 async fn strangers_of_one_address_are_limited() {
     let world = world();
     let site = strangers::site(routes(), KeyLayer::new(world.verifier.clone()));
-    let site = site.layer(MockConnectInfo(SocketAddr::from(([192, 0, 2, 1], 9))));
+    let site = site.layer(Extension(ConnectInfo(SocketAddr::from(([192, 0, 2, 1], 9)))));
     for _ in 0..100 {
         assert_eq!(status(&site, Request::get("/")).await, StatusCode::UNAUTHORIZED);
     }
@@ -191,4 +193,30 @@ fn the_description_names_the_scheme() {
     assert_eq!(document["components"]["securitySchemes"]["api_key"]["scheme"], "bearer");
     let needed = &document["paths"]["/links"]["get"]["security"][0]["api_key"][0];
     assert_eq!(needed, "links:read");
+}
+
+/// With a real client, over a connection.
+#[tokio::test(start_paused = true)]
+async fn a_websocket_ends_with_its_key() {
+    use futures_util::{SinkExt as _, StreamExt as _};
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+    let world = world();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let site = websocket::site(world.verifier.clone());
+    let server = tokio::spawn(async move { axum::serve(listener, site).await });
+    let mut request = format!("ws://{address}/echo").into_client_request().unwrap();
+    request.headers_mut().insert("authorization", world.bearer().parse().unwrap());
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    socket.send(Message::text("one")).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("one"));
+    world.admin.revoke(world.issued.key.id).unwrap();
+    let closed = loop {
+        if let Message::Close(closed) = socket.next().await.unwrap().unwrap() {
+            break closed.unwrap();
+        }
+    };
+    assert_eq!((u16::from(closed.code), &*closed.reason), (1008, "the API key has ended"));
+    server.abort();
 }

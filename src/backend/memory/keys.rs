@@ -296,6 +296,7 @@ mod tests {
         };
         let owner = OwnerRecord {
             sweeps: None,
+            tags: crate::key::Tags::default(),
             id: owner(),
             version: Version::FIRST,
             fixed_defaults: SettingNames::default(),

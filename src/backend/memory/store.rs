@@ -201,9 +201,14 @@ impl Backend for Memory {
             let oldest = data.events.keys().next().copied();
             let pruned_through = oldest.map_or(0, |oldest| oldest - 1);
             let mut page = EventPage { pruned_through, ..EventPage::default() };
+            if query.before.is_some_and(|before| query.after >= before) {
+                return Ok(page);
+            }
             let mut last = query.after;
-            let rows = data.events.range((Bound::Excluded(query.after), Bound::Unbounded));
-            for (examined, (sequence, event)) in rows.enumerate() {
+            let end = query.before.map_or(Bound::Unbounded, Bound::Excluded);
+            let mut rows = data.events.range((Bound::Excluded(query.after), end));
+            let next = || if query.before.is_some() { rows.next_back() } else { rows.next() };
+            for (examined, (sequence, event)) in std::iter::from_fn(next).enumerate() {
                 if examined == query.examine || page.events.len() == query.limit {
                     page.next = Some(last);
                     break;

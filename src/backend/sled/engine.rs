@@ -64,12 +64,22 @@ impl Engine {
         options: &SledOptions,
     ) -> Result<Self, Fault> {
         let engine = Self::start(layout, generation, options, true)?;
+        let written = engine.write_format();
+        let settled = written.and_then(|()| engine.settle(layout, generation));
+        engine.unless(settled)
+    }
+
+    /// Raises the format in the trees to the one that is written from now on.
+    pub(super) fn raise_format(&self) -> Result<(), Fault> {
+        let format = self.value(Tree::StoreMetadata, trees::FORMAT)?;
+        if format.as_deref() == Some(&FORMAT.to_be_bytes()) { Ok(()) } else { self.write_format() }
+    }
+
+    fn write_format(&self) -> Result<(), Fault> {
         let format = FORMAT.to_be_bytes().to_vec();
         let metadata = BTreeMap::from([(trees::FORMAT.to_vec(), Some(format))]);
         let writes = Writes::from([(Tree::StoreMetadata, metadata)]);
-        let written = engine.write(&writes).map_err(WriteFault::into_fault);
-        let settled = written.and_then(|()| engine.settle(layout, generation));
-        engine.unless(settled)
+        self.write(&writes).map_err(WriteFault::into_fault)
     }
 
     /// Opens a database that was created; what is read from then on is durable, unless a sync

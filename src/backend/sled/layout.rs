@@ -195,6 +195,14 @@ impl Layout {
         Ok(FIRST_GENERATION)
     }
 
+    /// Raises the format in the marker to the one that is written from now on.
+    pub(super) fn raise_format(&self, generation: u64) -> Result<(), Fault> {
+        if self.read_marker()?.as_deref() != Some(marker_text(generation).as_bytes()) {
+            self.mark(generation)?;
+        }
+        Ok(())
+    }
+
     /// Puts a marker that names `generation`, whose files are durable, in the place of the one
     /// before. It is unknown whether an error came before or after the effect.
     pub(super) fn mark(&self, generation: u64) -> io::Result<()> {
@@ -293,11 +301,15 @@ fn expect_writable(about: &fs::Metadata) -> Result<(), Fault> {
 }
 
 fn marker_text(generation: u64) -> String {
+    marker_text_of(FORMAT, generation)
+}
+
+fn marker_text_of(format: u32, generation: u64) -> String {
     let last = match generation {
         UNFINISHED => UNFINISHED_LINE.into(),
         generation => format!("generation {generation}"),
     };
-    format!("{FIRST_LINE}\nformat {FORMAT}\n{last}\n")
+    format!("{FIRST_LINE}\nformat {format}\n{last}\n")
 }
 
 /// The number in a marker that this version understands.
@@ -311,7 +323,7 @@ fn parse_marker(marker: &[u8]) -> Result<u64, Fault> {
     let number = |line: Option<&str>, name: &str| -> Option<u64> {
         line?.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()
     };
-    let format = number(lines.next(), "format").ok_or_else(damaged)?;
+    let format: u64 = number(lines.next(), "format").ok_or_else(damaged)?;
     if format > FORMAT.into() {
         return Err(Fault::newer("the directory has a later format"));
     }
@@ -323,8 +335,9 @@ fn parse_marker(marker: &[u8]) -> Result<u64, Fault> {
         Some(UNFINISHED_LINE) => UNFINISHED,
         line => number(line, "generation").ok_or_else(damaged)?,
     };
-    // In this format the text follows from the number, byte for byte.
-    if text == marker_text(generation) { Ok(generation) } else { Err(damaged()) }
+    // In these formats the text follows from the numbers, byte for byte.
+    let format = u32::try_from(format).map_err(|_| damaged())?;
+    if text == marker_text_of(format, generation) { Ok(generation) } else { Err(damaged()) }
 }
 
 #[cfg(test)]
@@ -335,6 +348,7 @@ mod tests {
     fn markers() {
         use BackendErrorKind::{Corrupt, Foreign, Newer, Unreleased};
         assert_eq!(parse_marker(marker_text(7).as_bytes()).unwrap(), 7);
+        assert_eq!(parse_marker(marker_text_of(OLDEST_READ, 7).as_bytes()).unwrap(), 7);
         assert_eq!(parse_marker(marker_text(UNFINISHED).as_bytes()).unwrap(), UNFINISHED);
         let kind = |text: &str| parse_marker(text.as_bytes()).unwrap_err().kind();
         for text in ["", "\n", "keyhasp", "keyhasp sled stores\nformat 1\ngeneration 1\n"] {
@@ -342,7 +356,7 @@ mod tests {
         }
         assert_eq!(parse_marker(&[0xff]).unwrap_err().kind(), Foreign);
         // A later format is understood by its number alone.
-        for text in ["keyhasp sled store\nformat 5\n", "keyhasp sled store\nformat 9\nshards 3"] {
+        for text in ["keyhasp sled store\nformat 6\n", "keyhasp sled store\nformat 9\nshards 3"] {
             assert_eq!(kind(text), Newer, "{text:?}");
         }
         for text in

@@ -53,7 +53,10 @@ impl Live {
                 let durable = dirty_marker.lock().durable()?;
                 dirty_marker.note()?;
                 let engine = Engine::open(layout, generation, options)?;
-                let checked = check_writes(&engine, durable);
+                // An older version is refused by the marker, so that one is raised first.
+                let checked = check_writes(&engine, durable)
+                    .and_then(|()| layout.raise_format(generation))
+                    .and_then(|()| engine.raise_format());
                 // What is refused is durable as it is.
                 (generation, engine.unless(checked).inspect_err(|_| dirty_marker.take_back())?)
             }

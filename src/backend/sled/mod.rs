@@ -13,7 +13,7 @@
 //! | `store` | [`Sled`]: each call of the contract |
 //! | `options` | [`SledOptions`] |
 //! | `life` | opening, writing, recovering and closing a database |
-//! | `read` | the queries |
+//! | `read`, `events` | the queries of records and of events |
 //! | `sums` | the sums of the trees, by which lost entries are noticed |
 //! | `overlay`, `transaction` | a batch before it is written, and the rules' view of it |
 //! | `counts` | the number of keys of each owner |
@@ -38,6 +38,7 @@ pub mod decoding;
 mod derived;
 mod dirty_marker;
 mod engine;
+mod events;
 mod fault;
 mod files;
 mod layout;

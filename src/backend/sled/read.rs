@@ -1,4 +1,4 @@
-//! The queries, over the trees as they are.
+//! The queries of records, over the trees as they are.
 
 use std::ops::Bound;
 
@@ -8,16 +8,14 @@ use super::chunks::{self, Values};
 use super::engine::Engine;
 use super::fault::Fault;
 use super::record::{
-    decode_event, decode_key, decode_metadata, decode_owner, decode_quarantine, decode_request,
-    decode_usage, scan_key, scan_owner,
+    decode_key, decode_metadata, decode_owner, decode_quarantine, decode_request, decode_usage,
+    scan_key, scan_owner,
 };
 use super::trees::{self, Tree};
 use crate::backend::{
-    Damage, DamagedRecord, DamagedRow, EventFilter, EventPage, EventQuery, KeyFilter, KeyPage,
-    KeyPageQuery, OwnerPage, OwnerPageQuery, Scanned, UsageSubject, quarantined,
+    Damage, DamagedRecord, DamagedRow, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery,
+    Scanned, UsageSubject, quarantined,
 };
-use crate::clock::Timestamp;
-use crate::event::Event;
 use crate::id::{KeyId, NumericId, OwnerId};
 use crate::key::{
     KeyRecord, OwnerRecord, Quarantine, RequestId, RequestRecord, StoreMetadata, Usage,
@@ -242,94 +240,6 @@ impl Engine {
         }
         Ok(page)
     }
-
-    pub(super) fn events(&self, query: &EventQuery) -> Result<EventPage, Fault> {
-        let pruned_through = self.first_event()?.map_or(0, |first| first.saturating_sub(1));
-        let mut page = EventPage { pruned_through, ..EventPage::default() };
-        let mut last = query.after;
-        // An index may still lead to a damaged event that was pruned.
-        let from = query.after.max(pruned_through);
-        for (examined, entry) in self.event_rows(&query.filter, from).enumerate() {
-            if examined == query.examine || page.events.len() + page.damaged.len() == query.limit {
-                page.next = Some(last);
-                break;
-            }
-            last = entry?;
-            let event = match self.event(last) {
-                Ok(event) => event,
-                Err(fault) => {
-                    fault.damage(Tree::Events, DamagedRecord::Event(last))?;
-                    page.damaged.push(last);
-                    continue;
-                }
-            };
-            if query.filter.matches(&event) {
-                page.events.push(event);
-            }
-        }
-        Ok(page)
-    }
-
-    /// The numbers of the oldest events up to the first that isn't before a time, at most `limit`
-    /// and not the newest. A damaged event, which has no time, goes with a whole one after it.
-    pub(super) fn oldest_events(
-        &self,
-        before: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<(u64, Option<Event>)>, Fault> {
-        let newest = trees::event(self.last_event()?);
-        let mut oldest = Vec::new();
-        for entry in
-            self.range(Tree::Events, Bound::Unbounded, Bound::Excluded(&newest)).take(limit)
-        {
-            let number = event_number(&entry?.0)?;
-            let event = match self.event(number) {
-                Ok(event) if event.at >= before => break,
-                Ok(event) => Some(event),
-                Err(fault) => {
-                    fault.damage(Tree::Events, DamagedRecord::Event(number))?;
-                    None
-                }
-            };
-            oldest.push((number, event));
-        }
-        while oldest.last().is_some_and(|(_, event)| event.is_none()) {
-            oldest.pop();
-        }
-        Ok(oldest)
-    }
-
-    fn first_event(&self) -> Result<Option<u64>, Fault> {
-        let first = self.range(Tree::Events, Bound::Unbounded, Bound::Unbounded).next();
-        first.map(|entry| event_number(&entry?.0)).transpose()
-    }
-
-    /// Numbers of events greater than `after`, by the index that leaves the fewest.
-    fn event_rows(
-        &self,
-        filter: &EventFilter,
-        after: u64,
-    ) -> impl Iterator<Item = Result<u64, Fault>> + use<> {
-        let (tree, from, end) = match (&filter.key, &filter.owner) {
-            (Some(key), _) => {
-                let end = trees::key_event(*key, u64::MAX);
-                (Tree::KeyEvents, trees::key_event(*key, after), Some(end))
-            }
-            (None, Some(owner)) => {
-                let end = trees::owner_event(owner, u64::MAX);
-                (Tree::OwnerEvents, trees::owner_event(owner, after), Some(end))
-            }
-            (None, None) => (Tree::Events, trees::event(after).to_vec(), None),
-        };
-        let to = end.as_deref().map_or(Bound::Unbounded, Bound::Included);
-        self.range(tree, Bound::Excluded(&from), to).map(|entry| event_number(&entry?.0))
-    }
-
-    pub(super) fn event(&self, sequence: u64) -> Result<Event, Fault> {
-        let record = chunks::load(self, Tree::Events, &trees::event(sequence))?;
-        let missing = Fault::damaged("an index leads to an event that is not there");
-        decode_event(sequence, &record.ok_or(missing)?)
-    }
 }
 
 /// The keys that a key created, or those of an owner, or all, newest first, between two ids that are
@@ -445,10 +355,6 @@ fn after(cursor: Option<&[u8]>) -> Bound<&[u8]> {
 
 fn key_id(bytes: &[u8]) -> Result<KeyId, Fault> {
     trees::key_in(bytes).ok_or(Fault::damaged("a key id is too short"))
-}
-
-fn event_number(bytes: &[u8]) -> Result<u64, Fault> {
-    trees::event_in(bytes).ok_or(Fault::damaged("an event number is too short"))
 }
 
 fn missing() -> Fault {

@@ -43,6 +43,7 @@ fn create(id: &str) -> Change {
     let (id, actor, at) = (owner(id), Actor::new("tester").unwrap(), Timestamp::MIN);
     let record = OwnerRecord {
         sweeps: None,
+        tags: crate::key::Tags::default(),
         id,
         version: Version::FIRST,
         incarnation: Incarnation::FIRST,

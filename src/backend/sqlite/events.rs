@@ -20,28 +20,41 @@ macro_rules! columns {
     };
 }
 
+/// Makes a query of a page, in one order or the other. Its parameters are the number that all of the
+/// events exceed, the greatest number of them, the number of rows, and what `$from` names.
+macro_rules! page {
+    ($from:literal, $order:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM events ",
+            $from,
+            "sequence > ?1 AND sequence <= ?2 ORDER BY sequence",
+            $order,
+            " LIMIT ?3"
+        )
+    };
+}
+
+/// The queries of pages along one index, the oldest first and the newest first.
+pub(super) struct Pages {
+    pub(super) oldest: &'static str,
+    pub(super) newest: &'static str,
+}
+
+macro_rules! pages {
+    ($from:literal) => {
+        Pages { oldest: page!($from, ""), newest: page!($from, " DESC") }
+    };
+}
+
 // Pages: all events, those of a key, those by an acting key, those of an owner. Each walks along one
 // index.
-pub(super) const PAGE: &str =
-    concat!("SELECT ", columns!(), " FROM events WHERE sequence > ?1 ORDER BY sequence LIMIT ?2");
-pub(super) const PAGE_OF_KEY: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM events INDEXED BY events_by_key WHERE sequence > ?1 AND key_id = ?3 \
-     ORDER BY sequence LIMIT ?2"
-);
-pub(super) const PAGE_BY_KEY: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM events INDEXED BY events_by_acting_key WHERE sequence > ?1 AND acting_key = ?3 \
-     ORDER BY sequence LIMIT ?2"
-);
-pub(super) const PAGE_OF_OWNER: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM events INDEXED BY events_by_owner WHERE sequence > ?1 AND owner = ?3 \
-     ORDER BY sequence LIMIT ?2"
-);
+pub(super) const PAGE: Pages = pages!("WHERE ");
+pub(super) const PAGE_OF_KEY: Pages = pages!("INDEXED BY events_by_key WHERE key_id = ?4 AND ");
+pub(super) const PAGE_BY_KEY: Pages =
+    pages!("INDEXED BY events_by_acting_key WHERE acting_key = ?4 AND ");
+pub(super) const PAGE_OF_OWNER: Pages = pages!("INDEXED BY events_by_owner WHERE owner = ?4 AND ");
 
 const ONE: &str = concat!("SELECT ", columns!(), " FROM events WHERE sequence = ?");
 
@@ -209,16 +222,18 @@ fn walk(
     query: &EventQuery,
     mut page: PageOfEvents<'_>,
 ) -> Result<EventPage, Fault> {
-    let sql = match &query.filter {
+    let pages = match &query.filter {
         filter if filter.key.is_some() => PAGE_OF_KEY,
         filter if filter.acting_key.is_some() => PAGE_BY_KEY,
         filter if filter.owner.is_some() => PAGE_OF_OWNER,
         _ => PAGE,
     };
+    let sql = if query.before.is_some() { pages.newest } else { pages.oldest };
     let mut statement = connection.prepare_cached(sql)?;
     let mut binder = Binder::new(&mut statement);
+    binder.put(stored(query.after))?.put(stored(greatest(query)))?;
     // One row more than are looked at shows whether there are more.
-    binder.put(stored(query.after))?.put(rows_to_ask(query.examine))?;
+    binder.put(rows_to_ask(query.examine))?;
     match (query.filter.key.or(query.filter.acting_key), &query.filter.owner) {
         (Some(key), _) => binder.put(key.to_bytes())?,
         (None, Some(owner)) => binder.put(owner.as_str())?,
@@ -241,8 +256,10 @@ fn one_by_one(
     query: &EventQuery,
     mut page: PageOfEvents<'_>,
 ) -> Result<EventPage, Fault> {
-    let newest = last(connection)?;
-    for number in query.after.max(page.page.pruned_through) + 1..=newest {
+    let oldest = query.after.max(page.page.pruned_through).saturating_add(1);
+    let mut numbers = oldest..=last(connection)?.min(greatest(query));
+    let next = || if query.before.is_some() { numbers.next_back() } else { numbers.next() };
+    for number in std::iter::from_fn(next) {
         if page.is_full() {
             break;
         }
@@ -251,6 +268,11 @@ fn one_by_one(
         page.add(number, event.and_then(|event| event.ok_or_else(missing)))?;
     }
     Ok(page.page)
+}
+
+/// Returns the greatest number that an event of a query may have.
+fn greatest(query: &EventQuery) -> u64 {
+    query.before.map_or(u64::MAX, |before| before.saturating_sub(1))
 }
 
 /// Reads an event.

@@ -2,8 +2,8 @@
 //!
 //! One connection writes, behind a mutex; a small pool of connections reads beside it, each read
 //! in one short transaction. Every transaction first looks whether the schema is still the one
-//! that this version knows. The tables are in `schema.sql`, column by
-//! column; they have real columns, so that a person can query them.
+//! that this version knows. The tables are in `schema.sql`, and what a
+//! later version added in `schema_5.sql`; they have real columns, so that a person can query them.
 //!
 //! | room | contents |
 //! | --- | --- |

@@ -154,7 +154,8 @@ impl Sqlite {
     /// - `Missing`: there is no file, an empty one, or one on which no store was ever created;
     /// - `NetworkFileSystem`: it lies on one (Linux only). Copy it to a local disk;
     /// - `NotADatabase`: it is a directory, or no database;
-    /// - `ReadOnly`: there is a log, and no place for its index;
+    /// - `ReadOnly`: there is a log, and no place for its index; or the format is an older one, which
+    ///   only an open that can write takes along;
     /// - others, when the engine or the operating system fails.
     pub fn open_read_only(
         path: impl AsRef<Path>,

@@ -61,15 +61,35 @@ pub(super) const BY_CREATOR_OF_OWNER: &str = "SELECT id, kind, expires_at, state
 /// A key as far as the index alone shows it; nothing but the id where the rest is damaged.
 struct Candidate {
     id: KeyId,
-    shown: Option<(Kind, State)>,
+    shown: Option<(Kind, State, Option<Timestamp>)>,
 }
 
 impl Candidate {
     fn matches(&self, filter: &KeyFilter) -> bool {
-        self.shown.is_none_or(|(kind, state)| {
-            filter.kind.is_none_or(|wanted| wanted == kind) && filter.states.contains(state)
+        self.shown.is_none_or(|(kind, state, expires_at)| {
+            filter.kind.is_none_or(|wanted| wanted == kind)
+                && filter.states.contains(state)
+                && filter.expires_in_time(expires_at)
         })
     }
+}
+
+/// Returns whether a filter asks for something that no index shows.
+fn needs_rows(filter: &KeyFilter) -> bool {
+    let KeyFilter {
+        owner: _,
+        kind: _,
+        created_by_key: _,
+        states: _,
+        now: _,
+        expires_before: _,
+        name_start,
+        prefixes,
+        permission,
+        tags,
+    } = filter;
+    let (has_prefixes, has_permission) = (prefixes.is_some(), permission.is_some());
+    name_start.is_some() || has_prefixes || has_permission || !tags.is_empty()
 }
 
 /// Shows at most `rows` keys between two ids, newest first.
@@ -134,12 +154,15 @@ fn walk_along(
     Ok(())
 }
 
-fn shown(row: &mut RowReader<'_>, now: Timestamp) -> Result<(Kind, State), Fault> {
+fn shown(
+    row: &mut RowReader<'_>,
+    now: Timestamp,
+) -> Result<(Kind, State, Option<Timestamp>), Fault> {
     let (kind, expires_at) = (row.field("kind")?, row.field("expires_at")?);
     let state = row.number_as("state", |number| {
         state_column::state(number.try_into().ok()?, expires_at, now)
     })?;
-    Ok((kind, state))
+    Ok((kind, state, expires_at))
 }
 
 /// A page of keys. What doesn't match is passed over in the index, without its row.
@@ -185,8 +208,19 @@ pub(super) fn count(
 ) -> Result<Option<KeyId>, Fault> {
     let started = Instant::now();
     let (mut seen, mut next) = (0, None);
+    let mut loader = needs_rows(filter).then(|| keys::Loader::new(connection)).transpose()?;
     walk(connection, filter, (None, below), i64::MAX, &mut |candidate| {
-        *count += u64::from(candidate.matches(filter));
+        let is_meant = candidate.matches(filter)
+            && match &mut loader {
+                None => true,
+                Some(loader) => match loader.load(candidate.id) {
+                    Ok(key) => key.is_none_or(|key| filter.matches(&key)),
+                    // A damaged one counts: it is shown in lists too.
+                    Err(Fault::Damaged(_)) => true,
+                    Err(fault) => return Err(fault),
+                },
+            };
+        *count += u64::from(is_meant);
         seen += 1;
         if seen < COUNTED_AT_ONCE && (seen % 64 != 0 || started.elapsed() < READ_BUDGET) {
             return Ok(ControlFlow::Continue(()));

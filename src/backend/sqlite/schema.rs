@@ -16,7 +16,8 @@ pub(super) const VERSION: i32 = FORMAT.cast_signed();
 /// The steps to each version from the one before, in order, the first from an empty file. A
 /// database is taken through all that it lacks, in one transaction. A step that was released is
 /// never changed.
-const STEPS: &[(i32, &str)] = &[(OLDEST_READ.cast_signed(), include_str!("schema.sql"))];
+const STEPS: &[(i32, &str)] =
+    &[(OLDEST_READ.cast_signed(), include_str!("schema.sql")), (5, include_str!("schema_5.sql"))];
 
 /// The identity in the file's header.
 pub(super) struct Identity {
@@ -102,6 +103,11 @@ pub(super) fn check_version(connection: &Connection) -> Result<(), Fault> {
     match statement.query_row([], |row| row.get::<_, i32>(0))? {
         VERSION => Ok(()),
         version if version > VERSION => Err(newer()),
+        version if version >= OLDEST_READ.cast_signed() => {
+            let why =
+                "its user_version is an older one, which only an open that can write takes along";
+            Err(Fault::refused(BackendErrorKind::ReadOnly, why))
+        }
         _ => Err(Fault::damaged("file metadata", "user_version")),
     }
 }

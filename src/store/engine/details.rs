@@ -92,8 +92,8 @@ impl DetailsMemory {
             let is_protected = key.protected_settings.contains(&name);
             Some(Own { name, value, is_protected })
         });
-        let (name, numeric_id) = (key.name.clone(), key.numeric_id);
-        let shown = Arc::new(KeyDetails { name, numeric_id, settings: Arc::new([]) });
+        let (name, tags, numeric_id) = (key.name.clone(), key.tags.clone(), key.numeric_id);
+        let shown = Arc::new(KeyDetails { name, numeric_id, tags, settings: Arc::new([]) });
         let remembered = Remembered { shown, own: own.collect(), stamp: NEVER };
         let mut keys = self.shard(key.id).write().unwrap_or_else(PoisonError::into_inner);
         keys.insert(key.id, remembered);
@@ -160,8 +160,7 @@ impl Remembered {
         } else {
             self.merged(defaults)
         };
-        let KeyDetails { name, numeric_id, .. } = (*self.shown).clone();
-        self.shown = Arc::new(KeyDetails { name, numeric_id, settings });
+        self.shown = Arc::new(KeyDetails { settings, ..(*self.shown).clone() });
         self.stamp = defaults.stamp;
     }
 

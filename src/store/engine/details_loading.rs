@@ -9,6 +9,7 @@ use crate::backend::{
     StateSet, Write,
 };
 use crate::id::{KeyId, OwnerId};
+use crate::key::Tags;
 use crate::store::types::details::KeyDetails;
 
 /// Number of records that are read at once.
@@ -93,7 +94,8 @@ impl Records {
         let (limit, examine) = (RECORDS_AT_ONCE, RECORDS_AT_ONCE);
         let mut after = None;
         loop {
-            let query = OwnerPageQuery { after, suspended: None, swept: false, limit, examine };
+            let (suspended, swept, tags) = (None, false, Tags::default());
+            let query = OwnerPageQuery { after, suspended, tags, swept, limit, examine };
             let page = self.backend.page_owners(&query)?;
             page.owners.iter().for_each(|owner| details.put_owner(owner));
             match page.next {

@@ -40,7 +40,13 @@ impl Records {
     /// Returns when an event was, if the log has it.
     pub(super) fn time_of_event(&self, number: u64) -> Result<Option<Timestamp>, Error> {
         let after = number.saturating_sub(1);
-        let query = EventQuery { after, filter: EventFilter::default(), limit: 1, examine: 1 };
+        let query = EventQuery {
+            after,
+            before: None,
+            filter: EventFilter::default(),
+            limit: 1,
+            examine: 1,
+        };
         let found = self.backend.events(&query)?.events.pop();
         Ok(found.filter(|event| event.sequence == number).map(|event| event.at))
     }

@@ -55,6 +55,7 @@ impl Records {
     fn refresh_page(&self, applied_log: &mut AppliedLog) -> Result<bool, Error> {
         let page = self.backend.events(&EventQuery {
             after: applied_log.applied_seq,
+            before: None,
             filter: EventFilter::default(),
             limit: PAGE,
             examine: PAGE,

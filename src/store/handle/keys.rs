@@ -234,7 +234,8 @@ impl<R: Managing> Keys<R> {
         self.store.reveal_tokens(&self.by, query)
     }
 
-    /// Returns a page of the events in reach after a number, in their order.
+    /// Returns a page of the events in reach: after a number in their order, or before one, newest
+    /// first.
     ///
     /// # Errors
     /// As [`KeyStore`] says.

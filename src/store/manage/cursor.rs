@@ -1,7 +1,10 @@
 //! The cursor of a list: the place at which its next page begins.
 
+use std::collections::BTreeSet;
+
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::{Invalid, Problem};
+use crate::key::Prefix;
 use crate::store::types::request::ListKeys;
 
 /// The owners whose keys a list shows.
@@ -32,7 +35,7 @@ pub(in crate::store::manage) struct QueryHash(blake3::Hasher);
 
 /// Hashes a query, apart from the place in the list.
 pub(in crate::store::manage) fn query_hash(scope: &Scope, query: &ListKeys) -> QueryHash {
-    let mut hasher = blake3::Hasher::new_derive_key("keyhasp list cursor v2");
+    let mut hasher = blake3::Hasher::new_derive_key("keyhasp list cursor v3");
     match scope {
         Scope::All => _ = hasher.update(b"all"),
         Scope::Owners(owners) => {
@@ -41,13 +44,52 @@ pub(in crate::store::manage) fn query_hash(scope: &Scope, query: &ListKeys) -> Q
             }
         }
     }
-    let kind = query.kind.map_or(0, |kind| 1 + kind as u8);
-    hasher.update(&[0, kind, query.states.bits()]);
-    for key in [query.until, query.created_by_key] {
-        let bytes = key.map(KeyId::to_bytes);
-        hasher.update(&[u8::from(bytes.is_some())]).update(&bytes.unwrap_or_default());
+    let ListKeys {
+        // In the scope.
+        owners: _,
+        kind,
+        created_by_key,
+        states,
+        name_start,
+        prefixes,
+        permission,
+        expires_before,
+        unused_since,
+        tags,
+        // The place in the list.
+        after: _,
+        until,
+        limit: _,
+        cursor: _,
+    } = query;
+    let kind = kind.map_or(0, |kind| 1 + kind as u8);
+    hasher.update(&[0, kind, states.bits()]);
+    for key in [until, created_by_key] {
+        add(&mut hasher, key.map(KeyId::to_bytes).as_ref());
     }
+    add(&mut hasher, name_start.as_ref());
+    add(&mut hasher, permission.as_ref());
+    for moment in [expires_before, unused_since] {
+        add(&mut hasher, moment.map(|at| at.as_millis().to_be_bytes()).as_ref());
+    }
+    add_set(&mut hasher, prefixes.iter().map(Prefix::as_str));
+    add_set(&mut hasher, tags.iter().map(String::as_str));
     QueryHash(hasher)
+}
+
+/// Adds some texts, in whatever order and however often they come.
+fn add_set<'a>(hasher: &mut blake3::Hasher, texts: impl Iterator<Item = &'a str>) {
+    let texts: BTreeSet<&str> = texts.collect();
+    hasher.update(&(texts.len() as u64).to_be_bytes());
+    texts.into_iter().for_each(|text| add(hasher, Some(text)));
+}
+
+/// Adds whether there is a value, and the value with its length. So no two lists of values run
+/// together.
+fn add(hasher: &mut blake3::Hasher, value: Option<impl AsRef<[u8]>>) {
+    let bytes = value.as_ref().map_or(&[] as &[u8], AsRef::as_ref);
+    hasher.update(&[u8::from(value.is_some())]).update(&(bytes.len() as u64).to_be_bytes());
+    hasher.update(bytes);
 }
 
 impl Cursor {
@@ -110,6 +152,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clock::Timestamp;
     use crate::id::OwnerId;
     use crate::key::{Kind, State};
 
@@ -117,6 +160,7 @@ mod tests {
     fn a_cursor_of_another_query_is_invalid() {
         let owners =
             |ids: &[&str]| Scope::Owners(ids.iter().map(|id| OwnerId::new(id).unwrap()).collect());
+        let prefix = |text: &str| Prefix::new(text).unwrap();
         let plain = ListKeys::new;
         let queries = [
             (Scope::All, plain()),
@@ -127,6 +171,19 @@ mod tests {
             (Scope::All, plain().kind(Kind::Standard)),
             (Scope::All, plain().states([State::Active])),
             (Scope::All, plain().ending_before(KeyId::from_u128(0))),
+            (Scope::All, plain().created_by_key(KeyId::from_u128(0))),
+            (Scope::All, plain().name_starts_with("")),
+            (Scope::All, plain().name_starts_with("a")),
+            (Scope::All, plain().permission("a")),
+            (Scope::All, plain().name_starts_with("a").permission("b")),
+            (Scope::All, plain().name_starts_with("ab")),
+            (Scope::All, plain().expires_before(Timestamp::MIN)),
+            (Scope::All, plain().unused_since(Timestamp::MIN)),
+            (Scope::All, plain().prefix(prefix("a"))),
+            (Scope::All, plain().prefix(prefix("b")).prefix(prefix("a"))),
+            (Scope::All, plain().prefix(prefix("ab"))),
+            (Scope::All, plain().tag("a")),
+            (Scope::All, plain().tag("b").tag("a")),
         ];
         let cursor = Cursor { position: KeyId::from_u128(5), limit: 7 };
         for (i, (scope, query)) in queries.iter().enumerate() {

@@ -11,7 +11,7 @@ use crate::id::Generation;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{
     Expiry, Invalidations, KeyName, KeyRecord, Kind, Lifetime, MAX_PREVIOUS_TOKENS, OwnerRecord,
-    PreviousToken, SettingsPatch, StoreMetadata, TokenRecord,
+    PreviousToken, SettingsPatch, StoreMetadata, Tags, TokenRecord,
 };
 use crate::permission::{Access, Catalogue};
 use crate::store::types::error::{Error, ForbiddenReason, StateProblem};
@@ -202,7 +202,23 @@ pub(in crate::store) fn set_plain(
             fields = fields.with(Fields::NAME);
         }
     }
+    if let Some(tags) = &plain.tags {
+        fields = fields.with(set_tags(&mut key.tags, tags)?);
+    }
     Ok(fields)
+}
+
+/// Sets the tags of a key or an owner; returns their field if they differ.
+pub(in crate::store::manage) fn set_tags(
+    tags: &mut Tags,
+    wanted: &[String],
+) -> Result<Fields, Invalid> {
+    let wanted = Tags::new(wanted)?;
+    if wanted == *tags {
+        return Ok(Fields::NONE);
+    }
+    *tags = wanted;
+    Ok(Fields::TAGS)
 }
 
 /// Sets the access; returns its field if the access or its setter differs.

@@ -7,14 +7,19 @@ use crate::backend::{
     Damage, DamagedRow, EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery,
     OwnerPageQuery,
 };
-use crate::id::{KeyId, OwnerId};
+use crate::clock::Timestamp;
+use crate::id::KeyId;
 use crate::invalid::{Invalid, Problem};
-use crate::key::{KeyRecord, OwnerRecord, State};
+use crate::key::{
+    KeyName, KeyRecord, OwnerRecord, Prefix, PrefixNumber, State, StoreMetadata, Tags,
+};
+use crate::permission::PermissionFilter;
 use crate::store::engine::Engine;
 use crate::store::types::KeyUsage;
 use crate::store::types::error::{Error, Resource};
+use crate::store::types::owner_view::Owner;
 use crate::store::types::request::{ListEvents, ListKeys, ListOwners};
-use crate::store::types::views::{DamagedEntry, Events, Key, Owner, Page};
+use crate::store::types::views::{DamagedEntry, Events, Key, Page};
 use crate::store::usage::UsageRecorder;
 
 /// Largest number of rows that the backend examines for one page.
@@ -27,7 +32,7 @@ pub(in crate::store) fn list_keys(
     query: &ListKeys,
 ) -> Result<Page<Key>, Error> {
     let caller = Principal::new(engine, authority)?;
-    let PageOfKeys { records, mut damaged, next } = page_of_keys(engine, &caller, query)?;
+    let PageOfKeys { records, mut damaged, next } = page_of_keys(engine, usage, &caller, query)?;
     let metadata = engine.records.metadata().metadata;
     let owners = owners_of(engine, &records)?;
     let usage = usage.of(&records, caller.now)?;
@@ -79,15 +84,45 @@ pub(super) fn damaged_usage(
 
 pub(in crate::store) fn count_keys(
     engine: &Engine,
+    usage: &UsageRecorder,
     authority: &Authority,
     query: &ListKeys,
 ) -> Result<u64, Error> {
     let caller = Principal::new(engine, authority)?;
-    let count = |owner| engine.records.backend.count_keys(&filter(&caller, owner, query));
-    match scope(&caller, query)? {
+    let scope = scope(&caller, query)?;
+    let filter = filter(engine, usage, &caller, query)?;
+    if query.unused_since.is_some() {
+        return count_pages(engine, usage, &caller, query);
+    }
+    let count = |owner| {
+        let filter = KeyFilter { owner, ..filter.clone() };
+        engine.records.backend.count_keys(&filter)
+    };
+    match scope {
         Scope::All => Ok(count(None)?),
         Scope::Owners(owners) => {
             owners.into_iter().try_fold(0, |sum, owner| Ok(sum + count(Some(owner))?))
+        }
+    }
+}
+
+/// Counts keys page by page: no backend knows which of them are unused.
+fn count_pages(
+    engine: &Engine,
+    usage: &UsageRecorder,
+    caller: &Principal<'_>,
+    query: &ListKeys,
+) -> Result<u64, Error> {
+    let limit = ListKeys::MAX_LIMIT;
+    let mut query = ListKeys { after: None, until: None, cursor: None, limit, ..query.clone() };
+    let mut count = 0;
+    loop {
+        let page = page_of_keys(engine, usage, caller, &query)?;
+        // A damaged one counts: it is shown in lists too.
+        count += (page.records.len() + page.damaged.len()) as u64;
+        match page.next {
+            Some(next) => query.cursor = Some(next),
+            None => return Ok(count),
         }
     }
 }
@@ -103,6 +138,7 @@ pub(in crate::store) fn list_owners(
         swept: false,
         after: query.after,
         suspended: query.suspended,
+        tags: Tags::new(&query.tags)?,
         limit: clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)),
         examine: MAX_EXAMINED,
     })?;
@@ -138,6 +174,7 @@ pub(in crate::store) fn events(
     }
     let page = engine.records.backend.events(&EventQuery {
         after: query.after,
+        before: query.before,
         filter: EventFilter {
             key: query.key,
             owner: own.or(query.owner),
@@ -170,10 +207,12 @@ pub(super) struct PageOfKeys {
 /// Returns the records of a page.
 pub(super) fn page_of_keys(
     engine: &Engine,
+    usage: &UsageRecorder,
     caller: &Principal<'_>,
     query: &ListKeys,
 ) -> Result<PageOfKeys, Error> {
     let scope = scope(caller, query)?;
+    let filter = filter(engine, usage, caller, query)?;
     let hash = query_hash(&scope, query);
     let (limit, before) = match &query.cursor {
         Some(text) => {
@@ -186,28 +225,50 @@ pub(super) fn page_of_keys(
         Scope::All => 1,
         Scope::Owners(owners) => owners.len().max(1),
     };
+    // Among all keys that may be examined those that were used are found afterwards.
+    let most = if query.unused_since.is_some() { MAX_EXAMINED } else { limit };
     let load_page = |owner| {
         engine.records.backend.page_keys(&KeyPageQuery {
-            filter: filter(caller, owner, query),
+            filter: KeyFilter { owner, ..filter.clone() },
             before,
             after: query.until,
-            limit,
+            limit: most,
             examine: MAX_EXAMINED / pages,
         })
     };
-    let page = match &scope {
+    let mut page = match &scope {
         Scope::All => load_page(None)?,
         Scope::Owners(owners) => {
             let pages = owners.iter().map(|owner| load_page(Some(*owner)));
-            merge(pages.collect::<Result<_, _>>()?, limit)
+            merge(pages.collect::<Result<_, _>>()?, most)
         }
     };
+    if let Some(since) = query.unused_since {
+        page.keys = unused(usage, page.keys, since, caller.now)?;
+        page = cut(page, limit);
+    }
     let next = page.next.map(|position| Cursor { position, limit }.write(&hash));
     // Revoked by its entry, a key is shown where revoked ones are asked for.
     let is_shown = |row: &DamagedRow| !row.is_revoked() || query.states.contains(State::Revoked);
     let damaged = page.damaged.into_iter().filter(is_shown);
     let damaged = damaged.map(|row| DamagedEntry::new(row, caller.viewer())).collect();
     Ok(PageOfKeys { records: page.keys, damaged, next })
+}
+
+/// Returns those of some keys whose last use, or whose creation if they were never used, lies before
+/// a moment. A key with a damaged usage stays, so that the list shows the damage.
+fn unused(
+    usage: &UsageRecorder,
+    keys: Vec<KeyRecord>,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<KeyRecord>, Error> {
+    let usage = usage.of(&keys, now)?;
+    let is_unused = |(key, usage): &(KeyRecord, Result<Option<KeyUsage>, Damage>)| {
+        let Ok(usage) = usage else { return true };
+        usage.and_then(|usage| usage.last_used_at).unwrap_or(key.created_at) < since
+    };
+    Ok(keys.into_iter().zip(usage).filter(is_unused).map(|(key, _)| key).collect())
 }
 
 /// Loads the owners of some keys. An owner that was deleted meanwhile, or whose record is damaged,
@@ -245,15 +306,50 @@ pub(super) fn all_keys(
     }
 }
 
-/// Makes the filter of a query, for one owner or all.
-fn filter(caller: &Principal<'_>, owner: Option<OwnerId>, query: &ListKeys) -> KeyFilter {
-    let ListKeys { kind, created_by_key, states, .. } = query;
-    KeyFilter {
-        owner,
-        kind: *kind,
-        created_by_key: *created_by_key,
-        ..KeyFilter::new(*states, caller.now)
+/// Makes the filter of a query, for the keys of all owners.
+fn filter(
+    engine: &Engine,
+    usage: &UsageRecorder,
+    caller: &Principal<'_>,
+    query: &ListKeys,
+) -> Result<KeyFilter, Error> {
+    if query.unused_since.is_some() && !usage.is_kept() {
+        let problem = Problem::Required { what: "needs a store that keeps usage" };
+        return Err(Invalid::new("unused_since", problem).into());
     }
+    if let Some(start) = &query.name_start
+        && start.len() > KeyName::MAX_LEN
+    {
+        let (given, limit) = (start.len(), KeyName::MAX_LEN);
+        return Err(Invalid::new("name", Problem::TooLong { given, limit }).into());
+    }
+    let permission = query.permission.as_ref();
+    let permission = permission
+        .map(|name| PermissionFilter::new(name, engine.records.catalogue()))
+        .transpose()?;
+    Ok(KeyFilter {
+        kind: query.kind,
+        created_by_key: query.created_by_key,
+        name_start: query.name_start.clone(),
+        prefixes: prefix_numbers(&engine.records.metadata().metadata, &query.prefixes)?,
+        permission,
+        expires_before: query.expires_before,
+        tags: Tags::new(&query.tags)?,
+        ..KeyFilter::new(query.states, caller.now)
+    })
+}
+
+/// Returns the numbers of prefixes; `None` for no prefix, which asks for none.
+fn prefix_numbers(
+    metadata: &StoreMetadata,
+    prefixes: &[Prefix],
+) -> Result<Option<Vec<PrefixNumber>>, Invalid> {
+    let number = |prefix: &Prefix| {
+        let unknown = || Problem::Unknown { name: prefix.to_string() };
+        metadata.prefixes.number(prefix).ok_or_else(|| Invalid::new("prefix", unknown()))
+    };
+    let numbers: Vec<PrefixNumber> = prefixes.iter().map(number).collect::<Result<_, _>>()?;
+    Ok((!numbers.is_empty()).then_some(numbers))
 }
 
 /// Returns the requested owners; an error if the caller may not see one of them.
@@ -292,10 +388,16 @@ fn merge(pages: Vec<KeyPage>, limit: usize) -> KeyPage {
     if let Some(examined_to) = examined_to {
         keys.retain(|key| key.id >= examined_to);
     }
-    let is_full = keys.len() > limit;
-    keys.truncate(limit);
-    let next = if is_full { keys.last().map(|key| key.id) } else { examined_to };
+    cut(KeyPage { keys, damaged, next: examined_to }, limit)
+}
+
+/// Leaves the keys beyond a limit for the next page.
+fn cut(mut page: KeyPage, limit: usize) -> KeyPage {
+    if page.keys.len() > limit {
+        page.keys.truncate(limit);
+        page.next = page.keys.last().map(|key| key.id);
+    }
     // Those below come with the next page.
-    damaged.retain(|row: &DamagedRow| row.key() >= next);
-    KeyPage { keys, damaged, next }
+    page.damaged.retain(|row: &DamagedRow| row.key() >= page.next);
+    page
 }

@@ -7,7 +7,9 @@ use super::setting_rules;
 use crate::backend::{Change, Write};
 use crate::event::{EventKind, Fields};
 use crate::id::{OwnerId, Version};
-use crate::key::{DEFAULT_MAX_KEYS, Limits, OwnerRecord, SettingNames, Settings, SettingsPatch};
+use crate::key::{
+    DEFAULT_MAX_KEYS, Limits, OwnerRecord, SettingNames, Settings, SettingsPatch, Tags,
+};
 use crate::permission::Access;
 use crate::store::types::SettingsCheck;
 use crate::store::types::error::Error;
@@ -33,6 +35,7 @@ impl Minter {
         limit_rules::set(caller, &mut limits, &request.limits, quota_version)?;
         let mut owner = OwnerRecord {
             sweeps: None,
+            tags: Tags::new(&request.tags)?,
             id: *id,
             version: Version::FIRST,
             incarnation,

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::authorize::Principal;
+use super::key_rules;
 use super::keys::Manager;
 use super::limit_rules;
 use super::list::MAX_EXAMINED;
@@ -17,8 +18,9 @@ use crate::id::{OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
 use crate::key::{Grant, Kind, OwnerRecord, SettingNames, SettingsPatch, TokensValidFrom};
 use crate::store::types::error::{Error, StateProblem};
+use crate::store::types::owner_view::Owner;
 use crate::store::types::request::{CreateKey, CreateOwner, OwnerAction, UpdateOwner};
-use crate::store::types::views::{CreatedOwner, Owner, RevokedAll};
+use crate::store::types::views::{CreatedOwner, RevokedAll};
 
 impl Manager {
     pub(in crate::store) fn create_owner(
@@ -166,6 +168,9 @@ impl Manager {
         {
             owner.lifetime = lifetime;
             fields = fields.with(Fields::LIFETIME);
+        }
+        if let Some(tags) = &update.tags {
+            fields = fields.with(key_rules::set_tags(&mut owner.tags, tags)?);
         }
         // Versions begin again with each incarnation, and leases of one don't fit the next.
         let next = owner.incarnation.quota_version(owner.version.next());

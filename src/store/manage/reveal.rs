@@ -46,7 +46,8 @@ pub(in crate::store) fn reveal_tokens(
     attempt(engine, || {
         let caller = Principal::new(engine, authority)?;
         caller.check_current()?;
-        let PageOfKeys { records, mut damaged, next } = page_of_keys(engine, &caller, query)?;
+        let PageOfKeys { records, mut damaged, next } =
+            page_of_keys(engine, usage, &caller, query)?;
         let metadata = engine.records.metadata().metadata;
         let mut change = Change::default();
         let mut items = Vec::new();

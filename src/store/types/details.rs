@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::id::NumericId;
-use crate::key::KeyName;
+use crate::key::{KeyName, Tags};
 
 /// A name of a setting, and its value.
 pub(in crate::store) type NamedSetting = (Arc<str>, Value);
@@ -16,6 +16,7 @@ pub(in crate::store) type NamedSetting = (Arc<str>, Value);
 pub struct KeyDetails {
     pub(in crate::store) name: Option<KeyName>,
     pub(in crate::store) numeric_id: Option<NumericId>,
+    pub(in crate::store) tags: Tags,
     /// Ascending by name. Keys without a value of their own share their owner's.
     pub(in crate::store) settings: Arc<[NamedSetting]>,
 }
@@ -31,6 +32,12 @@ impl KeyDetails {
     #[must_use]
     pub fn numeric_id(&self) -> Option<NumericId> {
         self.numeric_id
+    }
+
+    /// Returns the key's tags.
+    #[must_use]
+    pub fn tags(&self) -> &Tags {
+        &self.tags
     }
 
     /// Returns the effective value of a setting: as [`Key::settings`](super::Key::settings) has it.

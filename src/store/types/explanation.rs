@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::effective::EffectiveLimits;
+use super::owner_view::Owner;
 use super::verify_error::Unavailable;
-use super::views::{Key, Owner};
+use super::views::Key;
 use crate::backend::Damage;
 use crate::clock::Timestamp;
 use crate::id::Generation;

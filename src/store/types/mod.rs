@@ -3,7 +3,7 @@
 //! | room | contents |
 //! | --- | --- |
 //! | `request` | the requests of callers; each call checks the texts of its request |
-//! | `views` | the answers of management calls |
+//! | `views`, `owner_view` | the answers of management calls |
 //! | `details` | the data of a key that a store keeps in memory |
 //! | `effective`, `bounds` | what a key may do, within its owner's bounds |
 //! | `explanation` | what stands against a token |
@@ -27,6 +27,7 @@ pub(in crate::store) mod effective;
 pub(in crate::store) mod error;
 pub(in crate::store) mod explanation;
 pub(in crate::store) mod health;
+pub(in crate::store) mod owner_view;
 pub(in crate::store) mod request;
 pub(in crate::store) mod reserved;
 pub(in crate::store) mod settings_check;
@@ -46,6 +47,7 @@ pub use explanation::{ExplainedToken, Explanation, Obstacle, ObstacleKind};
 pub use health::{
     Health, HealthError, HealthErrorKind, HealthProblem, LastEvent, ThreadHealth, WorkHealth,
 };
+pub use owner_view::Owner;
 pub use request::{
     ChangeRules, CreateKey, CreateOwner, IfInUse, KeyAction, ListEvents, ListKeys, ListOwners,
     NumericIdChoice, OwnerAction, Rotate, SetLimits, UpdateKey, UpdateOwner, VerifyRequest,
@@ -56,6 +58,6 @@ pub use usage_settings::UsageSettings;
 pub use verify_error::{Unavailable, VerifyError};
 pub use views::{
     ChangedKey, CreatedOwner, Damaged, DamagedEntry, Events, FoundToken, Issued, IssuedOnce, Key,
-    KeyUsage, Owner, Page, PreviousTokenInfo, RetiredPepper, RevealedToken, RevokedAll,
-    RevokedTree, Rules,
+    KeyUsage, Page, PreviousTokenInfo, RetiredPepper, RevealedToken, RevokedAll, RevokedTree,
+    Rules,
 };

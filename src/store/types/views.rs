@@ -5,17 +5,18 @@ use serde_json::{Map, Value};
 
 use super::bounds::Bounds;
 use super::error::Error;
+use super::owner_view::Owner;
 use crate::authority::{Actor, Viewer};
 use crate::backend::{BackendError, Damage, DamagedRow, PepperUse};
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::id::{Generation, Incarnation, KeyId, NumericId, OwnerId, Version};
+use crate::id::{Generation, KeyId, NumericId, OwnerId, Version};
 use crate::key::{
-    KeyName, KeyRecord, Kind, LastAddress, Lifetime, Limits, OwnerRecord, Prefix, RejectedCounts,
-    SetBy, SettingNames, Settings, State, StoreMetadata, StoreRules, Switch,
+    KeyName, KeyRecord, Kind, LastAddress, Limits, OwnerRecord, Prefix, RejectedCounts, SetBy,
+    SettingNames, Settings, State, StoreMetadata, StoreRules, Switch, Tags,
 };
 use crate::permission::Access;
-use crate::token::Token;
+use crate::token::{Token, hint};
 
 /// A key at the time of the answer, without its tokens.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +34,8 @@ pub struct Key {
     pub state: State,
     /// The name, a label for people.
     pub name: Option<KeyName>,
+    /// The tags, by which lists find the key.
+    pub tags: Tags,
     /// The access as it was stored. The owner's `max_access` cuts that of a standard key.
     pub access: Access,
     /// The role that set the access.
@@ -52,6 +55,9 @@ pub struct Key {
     pub protected_settings: SettingNames,
     /// The prefix of the current token.
     pub prefix: Prefix,
+    /// A hint at the current token for people, such as `acme_live_0355…Kf93Qa`: its beginning up to
+    /// the end of the id, shortened in the middle. It holds nothing of the secret.
+    pub hint: String,
     /// The generation of the current token.
     pub generation: Generation,
     /// The moment at which the current token was issued.
@@ -120,6 +126,11 @@ impl Key {
         let is_administrator = key.created_as == SetBy::Administrator;
         let invalidations = owner.invalidations(metadata);
         let state = key.state(now);
+        // Every prefix number in a digest was assigned by this table.
+        let prefix = metadata
+            .prefixes
+            .prefix(key.current.digest.prefix)
+            .unwrap_or_else(|| metadata.prefixes.entries()[0].prefix);
         let previous_tokens = key
             .tokens(invalidations)
             .filter_map(|(token, end)| Some((token, end.filter(|end| now < *end)?)))
@@ -138,6 +149,7 @@ impl Key {
             kind: key.kind,
             state,
             name: key.name,
+            tags: key.tags,
             access: key.access,
             access_by: key.access_by,
             expires_at: key.expires_at,
@@ -148,11 +160,8 @@ impl Key {
             }),
             own_settings: key.settings,
             protected_settings: key.protected_settings,
-            // Every prefix number in a digest was assigned by this table.
-            prefix: metadata
-                .prefixes
-                .prefix(key.current.digest.prefix)
-                .unwrap_or_else(|| metadata.prefixes.entries()[0].prefix),
+            prefix,
+            hint: hint(&prefix, key.id),
             generation: key.current.generation,
             token_issued_at: key.current.issued_at,
             is_token_superseded: key.current.is_superseded(invalidations),
@@ -169,80 +178,6 @@ impl Key {
             updated_at: key.updated_at,
             version: key.version,
             usage: None,
-        }
-    }
-}
-
-/// An owner at the time of the answer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Owner {
-    /// The service's own id of the owner.
-    pub id: OwnerId,
-    /// The default settings of its keys. A key's own settings go over them.
-    pub defaults: Settings,
-    /// The defaults that its keys can't override, unless an administrator does.
-    pub fixed_defaults: SettingNames,
-    /// The suspension by an administrator, if any.
-    pub suspended: Option<Switch>,
-    /// The access that cuts that of its standard keys.
-    pub max_access: Access,
-    /// The limits of all its keys together.
-    pub limits: Limits,
-    /// The greatest number of unrevoked keys.
-    pub max_keys: u32,
-    /// The lifetime of its keys. That of the store's rules holds beside it.
-    pub lifetime: Lifetime,
-    /// Every token that was issued before this moment is superseded.
-    pub tokens_valid_from: Option<Timestamp>,
-    /// The moment of creation.
-    pub created_at: Timestamp,
-    /// The actor that created it. An owner sees `administrator` in place of an administrator's name.
-    pub created_by: Actor,
-    /// The moment of the last change.
-    pub updated_at: Timestamp,
-    /// The version, which grows by one with each change.
-    pub version: Version,
-    /// The number that tells it from an earlier owner of this id, which was purged.
-    pub incarnation: Incarnation,
-}
-
-impl Owner {
-    /// Shows an owner's record to a viewer.
-    pub(in crate::store) fn new(owner: OwnerRecord, viewer: Viewer) -> Self {
-        let OwnerRecord {
-            id,
-            version,
-            incarnation,
-            defaults,
-            fixed_defaults,
-            suspended,
-            max_access,
-            limits,
-            max_keys,
-            lifetime,
-            tokens_valid_from,
-            sweeps: _,
-            created_at,
-            created_by,
-            updated_at,
-        } = owner;
-        Self {
-            id,
-            defaults,
-            fixed_defaults,
-            suspended: suspended.map(|switch| switch.shown_to(viewer)),
-            max_access,
-            limits,
-            max_keys,
-            lifetime,
-            tokens_valid_from: tokens_valid_from.and_then(|from| from.shown()),
-            created_at,
-            // Only administrators create owners.
-            created_by: created_by.shown_to(viewer, true),
-            updated_at,
-            version,
-            incarnation,
         }
     }
 }
@@ -437,12 +372,13 @@ pub struct Page<T> {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Events {
-    /// The events, in their order.
+    /// The events, in the order of the query.
     pub items: Vec<Event>,
     /// The numbers of the damaged events, which can't be shown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<u64>,
-    /// The number after which to continue. `None` when the end is reached.
+    /// The number after which to continue, or, newest first, before which. `None` when the end is
+    /// reached.
     pub next: Option<u64>,
     /// The number of the newest event that was pruned. A caller that asked for events after a
     /// smaller number has missed some.

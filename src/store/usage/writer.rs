@@ -50,6 +50,11 @@ impl UsageRecorder {
         self.collector.as_ref().filter(|_| !self.engine.records.backend.is_read_only())
     }
 
+    /// Returns whether the store keeps usage.
+    pub(in crate::store) fn is_kept(&self) -> bool {
+        self.collector.is_some()
+    }
+
     /// Examines some more keys, and deletes their addresses that were kept long enough.
     pub(in crate::store) fn sweep_addresses(&self) -> Result<(), Error> {
         match self.collector() {

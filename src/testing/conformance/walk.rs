@@ -4,6 +4,7 @@ use super::failure::{Failure, ensure};
 use crate::backend::{Backend, EventFilter, EventQuery, KeyFilter, KeyPageQuery, OwnerPageQuery};
 use crate::event::Event;
 use crate::id::{KeyId, OwnerId};
+use crate::key::Tags;
 
 /// The bounds of one page.
 #[derive(Clone, Copy, Debug)]
@@ -60,10 +61,20 @@ pub(super) fn owners<B: Backend + ?Sized>(
     (suspended, swept): (Option<bool>, bool),
     bounds: Bounds,
 ) -> Result<Vec<OwnerId>, Failure> {
+    tagged_owners(backend, (suspended, swept), &Tags::default(), bounds)
+}
+
+/// The same, of those that have each of these tags.
+pub(super) fn tagged_owners<B: Backend + ?Sized>(
+    backend: &B,
+    (suspended, swept): (Option<bool>, bool),
+    tags: &Tags,
+    bounds: Bounds,
+) -> Result<Vec<OwnerId>, Failure> {
     let (mut shown, mut after) = (Vec::new(), None);
     for _ in 0..MOST_PAGES {
         let Bounds { limit, examine } = bounds;
-        let query = OwnerPageQuery { swept, after, suspended, limit, examine };
+        let query = OwnerPageQuery { tags: tags.clone(), swept, after, suspended, limit, examine };
         let page = backend.page_owners(&query)?;
         ensure!(
             page.owners.len() <= limit.min(examine),
@@ -90,7 +101,7 @@ pub(super) fn events<B: Backend + ?Sized>(
     let (mut shown, mut after) = (Vec::new(), after);
     for _ in 0..MOST_PAGES {
         let Bounds { limit, examine } = bounds;
-        let query = EventQuery { after, filter: filter.clone(), limit, examine };
+        let query = EventQuery { after, before: None, filter: filter.clone(), limit, examine };
         let page = backend.events(&query)?;
         ensure!(
             page.events.len() <= limit.min(examine),
@@ -103,6 +114,34 @@ pub(super) fn events<B: Backend + ?Sized>(
         ensure!(next > after, "`next` of a page doesn't move on");
         ensure!(greatest.is_none_or(|last| next >= last), "`next` lies before an event shown");
         after = next;
+    }
+    Err(endless())
+}
+
+/// All events between two numbers that the pages show, newest first.
+pub(super) fn newest_events<B: Backend + ?Sized>(
+    backend: &B,
+    (after, before): (u64, u64),
+    filter: &EventFilter,
+    bounds: Bounds,
+) -> Result<Vec<Event>, Failure> {
+    let (mut shown, mut before) = (Vec::new(), before);
+    for _ in 0..MOST_PAGES {
+        let Bounds { limit, examine } = bounds;
+        let (filter, before_this) = (filter.clone(), Some(before));
+        let query = EventQuery { after, before: before_this, filter, limit, examine };
+        let page = backend.events(&query)?;
+        ensure!(
+            page.events.len() <= limit.min(examine),
+            "a page of {bounds:?} shows {} events",
+            page.events.len()
+        );
+        let least = page.events.last().map(|event| event.sequence);
+        shown.extend(page.events);
+        let Some(next) = page.next else { return Ok(shown) };
+        ensure!(next < before, "`next` of a page doesn't move on");
+        ensure!(least.is_none_or(|last| next <= last), "`next` lies above an event shown");
+        before = next;
     }
     Err(endless())
 }

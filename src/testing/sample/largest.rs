@@ -11,7 +11,8 @@ use crate::key::{
     Digest, IssueEpochs, KeyName, KeyRecord, Lifetime, Limit, Limits, MAX_PREVIOUS_TOKENS, Network,
     Networks, OwnerRecord, PepperCheck, PepperNumber, Period, Prefix, PrefixNumber, PrefixTable,
     PreviousToken, Quota, Rate, RecoveryKeyCheck, Refill, Scheme, Seal, SetBy, SettingNames,
-    Settings, StoreMetadata, StoreRules, Switch, TokenRecord, TokensValidFrom, VersionedQuota,
+    Settings, StoreMetadata, StoreRules, Switch, Tag, Tags, TokenRecord, TokensValidFrom,
+    VersionedQuota,
 };
 use crate::permission::{Access, PermissionName};
 
@@ -45,6 +46,11 @@ fn settings() -> Result<Settings, Invalid> {
     let used = Settings::new(object.clone())?.to_json().len();
     object.insert("fill".into(), Value::from("f".repeat(Settings::MAX_BYTES - used)));
     Settings::new(object)
+}
+
+/// As many tags as fit, each as long as may be.
+fn tags() -> Result<Tags, Invalid> {
+    Tags::new((0..Tags::MAX).map(|n| format!("{n:0>width$}", width = Tag::MAX_LEN)))
 }
 
 /// All names of settings.
@@ -157,6 +163,7 @@ pub fn largest_key(n: u32, owner: &str) -> Result<KeyRecord, Invalid> {
             nonce: [0xff; 24],
             ciphertext: (0..119).collect::<Vec<u8>>().into(),
         }),
+        tags: tags()?,
         ..key(n, owner)?
     })
 }
@@ -175,6 +182,7 @@ pub fn largest_owner(id: &str) -> Result<OwnerRecord, Invalid> {
         limits: largest_limits()?,
         max_keys: u32::MAX,
         lifetime: longest()?,
+        tags: tags()?,
         tokens_valid_from: Some(TokensValidFrom {
             moment: Timestamp::MAX,
             epoch: u32::MAX,

@@ -151,6 +151,7 @@ pub fn metadata() -> Result<StoreMetadata, Invalid> {
 pub fn owner(id: &str) -> Result<OwnerRecord, Invalid> {
     Ok(OwnerRecord {
         sweeps: None,
+        tags: crate::key::Tags::default(),
         id: owner_id(id)?,
         version: Version::FIRST,
         fixed_defaults: SettingNames::default(),

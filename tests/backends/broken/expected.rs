@@ -297,6 +297,16 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
             "size_the_largest_key_reads_back",
         ],
     ),
+    (
+        Fault::TagsAreLost,
+        &[
+            "rule_a_replaced_key_reads_back",
+            "size_the_largest_key_reads_back",
+            "size_the_largest_owner_reads_back",
+            "query_keys_are_those_with_tags",
+            "query_owners_are_those_with_tags",
+        ],
+    ),
     (Fault::ShortNamesAreLost, &["size_the_smallest_records_read_back"]),
     (
         Fault::QuarantinesAreLost,
@@ -444,6 +454,11 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
         Fault::KeysAreInAnyState,
         &["query_keys_are_those_in_certain_states", "query_keys_match_the_whole_filter"],
     ),
+    (Fault::KeysExpireAtAnyTime, &["query_keys_are_those_that_expire_before_a_moment"]),
+    (Fault::KeysGrantAnyPermission, &["query_keys_are_those_that_grant_a_permission"]),
+    (Fault::KeysHaveAnyName, &["query_keys_are_those_whose_names_begin_so"]),
+    (Fault::KeysHaveAnyPrefix, &["query_keys_are_those_with_a_prefix"]),
+    (Fault::KeysHaveAnyTags, &["query_keys_are_those_with_tags"]),
     (Fault::KeysAreOldestFirst, &["query_keys_come_newest_first"]),
     (Fault::KeyIdsAreSigned, &["size_the_ends_of_numbers_read_back"]),
     (
@@ -452,6 +467,8 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
             "query_pages_of_keys_are_complete",
             "query_pages_of_owners_are_complete",
             "query_pages_of_events_are_complete",
+            "query_pages_of_the_newest_events_are_complete",
+            "query_pages_of_the_newest_events_reach_far_back",
         ],
     ),
     (Fault::PagesEndWithAMissingKey, &["query_pages_of_keys_go_on_while_keys_come_and_go"]),
@@ -461,6 +478,7 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
             "query_pages_of_keys_examine_no_more_than_told",
             "query_pages_of_owners_examine_no_more_than_told",
             "query_pages_of_events_examine_no_more_than_told",
+            "query_pages_of_the_newest_events_keep_to_their_bounds",
         ],
     ),
     (
@@ -469,12 +487,14 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
             "query_pages_of_keys_keep_to_their_limit",
             "query_pages_of_owners_keep_to_their_limit",
             "query_pages_of_events_keep_to_their_limit",
+            "query_pages_of_the_newest_events_keep_to_their_bounds",
         ],
     ),
     (Fault::PagesOmitSeals, &["query_pages_of_keys_show_every_field"]),
     // Pages of owners.
     (Fault::BoundsOfOwnersAreIncluded, &["query_owners_are_those_after_a_bound"]),
     (Fault::OwnersAreInAnyState, &["query_owners_are_suspended_or_not"]),
+    (Fault::OwnersHaveAnyTags, &["query_owners_are_those_with_tags"]),
     (Fault::OwnersAreOrderedWithoutCase, &["query_owners_come_in_ascending_order"]),
     (Fault::PagesOmitMaxAccesss, &["query_pages_of_owners_show_every_field"]),
     // Events.
@@ -489,7 +509,21 @@ pub(crate) const EXPECTED: &[(Fault, &[&str])] = &[
     (Fault::EventsAreOfAnyKind, &["query_events_are_those_of_a_kind"]),
     (Fault::EventsAreOfAnyOwner, &["query_events_are_those_of_an_owner"]),
     (Fault::EventsAreOfAnyTime, &["query_events_are_those_of_a_time"]),
-    (Fault::EventsFromANumberOn, &["query_events_are_those_after_a_number"]),
+    (
+        Fault::EventsAreNeverNewestFirst,
+        &[
+            "query_events_before_a_number_come_newest_first",
+            "query_pages_of_the_newest_events_are_complete",
+        ],
+    ),
+    (
+        Fault::EventsFromANumberOn,
+        &[
+            "query_events_are_those_after_a_number",
+            "query_events_before_a_number_come_newest_first",
+        ],
+    ),
+    (Fault::EventsUpToANumber, &["query_events_before_a_number_come_newest_first"]),
     (Fault::EventsLoseTheirCorrelation, &["query_events_show_every_field"]),
     (Fault::EventsOfTheStoreAreNotRead, &["query_events_are_of_every_kind"]),
     (Fault::PrunedEventsAreFoundByFilters, &["query_pruned_events_are_missing_from_filters_too"]),

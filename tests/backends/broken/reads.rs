@@ -9,7 +9,7 @@ use keyhasp::backend::{
     OwnerPage, OwnerPageQuery, Scanned, StateSet, Write,
 };
 use keyhasp::id::{KeyId, NumericId, OwnerId};
-use keyhasp::key::{KeyRecord, Limits, OwnerRecord};
+use keyhasp::key::{KeyRecord, Limits, OwnerRecord, Tags};
 use keyhasp::permission::Access;
 
 use super::{Entry, Fault, FaultyBackend, Half};
@@ -91,7 +91,14 @@ impl FaultyBackend {
             return Ok(found);
         }
         let (after, limit) = (None, usize::MAX);
-        let query = OwnerPageQuery { swept: false, after, suspended: None, limit, examine: limit };
+        let query = OwnerPageQuery {
+            tags: keyhasp::key::Tags::default(),
+            swept: false,
+            after,
+            suspended: None,
+            limit,
+            examine: limit,
+        };
         let alike = |owner: &OwnerRecord| owner.id.as_str().eq_ignore_ascii_case(id.as_str());
         Ok(self.memory.page_owners(&query)?.owners.into_iter().find(alike))
     }
@@ -141,6 +148,11 @@ impl FaultyBackend {
             Fault::KeysAreOfAnyKind => filter.kind = None,
             Fault::KeysAreOfAnyCreator => filter.created_by_key = None,
             Fault::KeysAreOfAnyOwner => filter.owner = None,
+            Fault::KeysExpireAtAnyTime => filter.expires_before = None,
+            Fault::KeysGrantAnyPermission => filter.permission = None,
+            Fault::KeysHaveAnyTags => filter.tags = Tags::default(),
+            Fault::KeysHaveAnyName => filter.name_start = None,
+            Fault::KeysHaveAnyPrefix => filter.prefixes = None,
             _ => {}
         }
     }
@@ -202,6 +214,9 @@ impl FaultyBackend {
         if self.is(Fault::OwnersAreInAnyState) {
             query.suspended = None;
         }
+        if self.is(Fault::OwnersHaveAnyTags) {
+            query.tags = Tags::default();
+        }
         let mut page = self.memory.page_owners(&query)?;
         match (self.fault, query.after) {
             (Fault::BoundsOfOwnersAreIncluded, Some(after)) => {
@@ -224,7 +239,8 @@ impl FaultyBackend {
     }
 
     pub(super) fn read_events(&self, query: &EventQuery) -> Result<EventPage, BackendError> {
-        let EventQuery { mut after, mut filter, mut limit, mut examine } = query.clone();
+        let EventQuery { mut after, mut before, mut filter, mut limit, mut examine } =
+            query.clone();
         self.spoil_bounds(&mut limit, &mut examine);
         let actor = filter.actor.clone();
         match self.fault {
@@ -236,9 +252,10 @@ impl FaultyBackend {
             Fault::EventsAreOfAnyOwner => filter.owner = None,
             Fault::EventsAreOfAnyTime => (filter.since, filter.until) = (None, None),
             Fault::EventsFromANumberOn => after = after.saturating_sub(1),
+            Fault::EventsUpToANumber => before = before.map(|before| before.saturating_add(1)),
             _ => {}
         }
-        let spoiled = EventQuery { after, filter: filter.clone(), limit, examine };
+        let spoiled = EventQuery { after, before, filter: filter.clone(), limit, examine };
         let mut page = self.memory.events(&spoiled)?;
         let notes = self.notes();
         page.events.retain(|event| !notes.hidden_events.contains(&event.sequence));
@@ -251,6 +268,7 @@ impl FaultyBackend {
                 });
             }
             Fault::EmptyPagesGoOn if page.events.is_empty() => page.next = Some(after + 1),
+            Fault::EventsAreNeverNewestFirst => page.events.sort_by_key(|event| event.sequence),
             Fault::EventsAreNumberedFromZero => {
                 page.events.iter_mut().for_each(|event| event.sequence -= 1);
             }

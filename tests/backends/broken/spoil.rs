@@ -7,7 +7,7 @@ use keyhasp::clock::Timestamp;
 use keyhasp::id::{NumericId, Version};
 use keyhasp::key::{
     Grant, KeyName, KeyRecord, Lifetime, Limits, Networks, OwnerRecord, SettingNames, Settings,
-    Switch,
+    Switch, Tags,
 };
 use keyhasp::permission::Access;
 use serde_json::Value;
@@ -235,6 +235,7 @@ impl FaultyBackend {
                 lose_reason(&mut key.revoked);
             }
             Fault::SealsAreLost => key.seal = None,
+            Fault::TagsAreLost => key.tags = Tags::default(),
             Fault::ShortNamesAreLost if name.len() < 2 => key.name = None,
             _ => {}
         }
@@ -252,6 +253,7 @@ impl FaultyBackend {
             Fault::NumbersOfKeysAreIgnored => owner.max_keys = u32::MAX,
             Fault::NumbersOfKeysHaveSixteenBits => owner.max_keys &= 0xffff,
             Fault::ReasonsAreLost => lose_reason(&mut owner.suspended),
+            Fault::TagsAreLost => owner.tags = Tags::default(),
             _ => {}
         }
     }

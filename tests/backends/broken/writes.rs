@@ -76,7 +76,10 @@ impl FaultyBackend {
 
     fn all_events(&self) -> Result<Vec<Event>, BackendError> {
         let (filter, limit) = (EventFilter::default(), usize::MAX);
-        Ok(self.memory.events(&EventQuery { after: 0, filter, limit, examine: limit })?.events)
+        Ok(self
+            .memory
+            .events(&EventQuery { after: 0, before: None, filter, limit, examine: limit })?
+            .events)
     }
 
     pub(super) fn write_batch(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyhasp::backend::BackendErrorKind;
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
+use keyhasp::backend::{Backend, BackendErrorKind};
 use keyhasp::store::StoreBuilder;
 use keyhasp::{KeyStore, Store};
 use rusqlite::Connection;
@@ -45,6 +45,20 @@ fn every_version_is_opened_and_used() {
         fs::copy(file(number), &path).unwrap();
         assert_eq!(version(&path), number);
         used::check(number, &|builder| open(&path, builder));
+    }
+}
+
+#[test]
+fn an_older_one_is_not_taken_along_by_a_reader() {
+    for number in formats(ENDING).into_iter().filter(|number| *number < newest()) {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("keys.db");
+        fs::copy(file(number), &path).unwrap();
+        let before = fs::read(&path).unwrap();
+        let reader = Sqlite::open_read_only(&path, Duration::from_millis(50));
+        let error = reader.and_then(|reader| reader.metadata()).unwrap_err();
+        assert_eq!(error.kind(), BackendErrorKind::ReadOnly, "{error}");
+        assert_eq!(fs::read(&path).unwrap(), before);
     }
 }
 

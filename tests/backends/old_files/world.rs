@@ -109,7 +109,7 @@ pub fn quarantine(backend: &dyn Backend) {
     let is_on = |key: &KeyRecord| key.blocked.is_none() && key.deactivated.is_none();
     let key = keys.into_iter().find(|key| key.name.is_none() && is_on(key)).unwrap();
     let filter = EventFilter { key: Some(key.id), ..EventFilter::default() };
-    let query = EventQuery { after: 0, filter, limit: 1, examine: 99 };
+    let query = EventQuery { after: 0, before: None, filter, limit: 1, examine: 99 };
     let created = backend.events(&query).unwrap().events.remove(0).draft;
     let at = Timestamp::from_millis(READ).unwrap();
     let version = Version::FIRST;
@@ -267,7 +267,9 @@ impl Story<'_> {
             .numeric_id(NumericIdChoice::Next);
         let expires = self.after(1_000 * DAY);
         self.issued(keys.create(long.expires(expires)));
-        self.issued(keys.create(CreateKey::new(Access::Full).name("acting")));
+        self.issued(
+            keys.create(CreateKey::new(Access::Full).name("acting").tags(["env=prod", "ci"])),
+        );
         let acting = self.tokens.last().unwrap().as_bytes();
         let verified = store.verify(acting).unwrap();
         let delegated = DelegatedKeys::new(Arc::clone(store), &verified, "a script").unwrap();
@@ -289,7 +291,7 @@ impl Story<'_> {
     /// An owner that is suspended, one whose first key is before its mark, one without a key.
     fn owners(&mut self, admin: &AdminKeys) {
         let full = || CreateKey::new(Access::Full);
-        self.owner(admin, "globex", CreateOwner::with_key(full()).limits(limits()));
+        self.owner(admin, "globex", CreateOwner::with_key(full()).limits(limits()).tags(["eu"]));
         self.then(admin.with_reason("did not pay").unwrap().suspend_owner(&owner("globex")));
         self.owner(admin, "initech", CreateOwner::with_key(full()));
         let max_access = UpdateOwner::new().max_access(Access::ReadOnly);

@@ -87,9 +87,16 @@ fn closed_is_closed() {
     let filter = KeyFilter::new(StateSet::ALL, at(0));
     let keys =
         KeyPageQuery { filter: filter.clone(), before: None, after: None, limit: 9, examine: 9 };
-    let owners =
-        OwnerPageQuery { swept: false, after: None, suspended: None, limit: 9, examine: 9 };
-    let events = EventQuery { after: 0, filter: EventFilter::default(), limit: 9, examine: 9 };
+    let owners = OwnerPageQuery {
+        tags: keyhasp::key::Tags::default(),
+        swept: false,
+        after: None,
+        suspended: None,
+        limit: 9,
+        examine: 9,
+    };
+    let events =
+        EventQuery { after: 0, before: None, filter: EventFilter::default(), limit: 9, examine: 9 };
     let id = KeyId::from_u128(1);
     let answers = [
         store.metadata().map(drop),
@@ -166,7 +173,7 @@ fn pruning_goes_on_through_many_chunks_and_keeps_the_newest() {
     store.commit(&batch).unwrap();
 
     let read = |filter: EventFilter| {
-        let query = EventQuery { after: 0, filter, limit: 10_000, examine: 10_000 };
+        let query = EventQuery { after: 0, before: None, filter, limit: 10_000, examine: 10_000 };
         let page = store.events(&query).unwrap();
         let numbers: Vec<u64> = page.events.iter().map(|event| event.sequence).collect();
         (numbers, page.pruned_through)

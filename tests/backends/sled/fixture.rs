@@ -185,6 +185,7 @@ pub(crate) fn metadata() -> StoreMetadata {
 pub(crate) fn owner(id: &str) -> OwnerRecord {
     OwnerRecord {
         sweeps: None,
+        tags: keyhasp::key::Tags::default(),
         id: owner_id(id),
         version: Version::FIRST,
         incarnation: Incarnation::FIRST,

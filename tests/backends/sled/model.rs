@@ -12,7 +12,7 @@ use keyhasp::clock::Timestamp;
 use keyhasp::event::{EventDraft, EventKind};
 use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
 use keyhasp::key::{
-    KeyName, KeyRecord, Kind, OwnerRecord, Prefix, Seal, State, StoreMetadata, Switch,
+    KeyName, KeyRecord, Kind, OwnerRecord, Prefix, Seal, State, StoreMetadata, Switch, Tags,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -150,6 +150,7 @@ fn dress(record: KeyRecord, looks: &Looks) -> KeyRecord {
         blocked: switch(looks.switches[1]),
         revoked: switch(looks.switches[2]),
         seal: looks.is_recoverable.then_some(seal),
+        tags: if looks.is_trial { Tags::new(["trial", "a"]).unwrap() } else { record.tags },
         settings: if looks.is_long { longest_settings() } else { record.settings },
         ..record
     }
@@ -297,7 +298,14 @@ fn answers(store: &dyn Backend, limit: usize, examine: usize) -> Vec<String> {
         answers.extend(pages_of_events(store, *owner, limit, examine));
     }
     for suspended in [None, Some(false), Some(true)] {
-        let mut query = OwnerPageQuery { swept: false, after: None, suspended, limit, examine };
+        let mut query = OwnerPageQuery {
+            tags: keyhasp::key::Tags::default(),
+            swept: false,
+            after: None,
+            suspended,
+            limit,
+            examine,
+        };
         loop {
             let page = store.page_owners(&query).unwrap();
             answers.push(format!("{page:?}"));
@@ -325,6 +333,9 @@ fn pages_of_keys(
         filter(StateSet::of([State::Expired])),
         by(0),
         by(1),
+        KeyFilter { name_start: Some("a".into()), ..filter(StateSet::ALL) },
+        KeyFilter { expires_before: Some(at(12)), ..filter(StateSet::ALL) },
+        KeyFilter { tags: Tags::new(["trial"]).unwrap(), ..filter(StateSet::UNREVOKED) },
         KeyFilter { states: StateSet::of([State::Active]), ..by(4) },
     ];
     for filter in filters {
@@ -369,7 +380,18 @@ fn pages_of_events(
         },
     ];
     for filter in filters {
-        let mut query = EventQuery { after: 0, filter, limit, examine };
+        let mut newest =
+            EventQuery { after: 0, before: Some(u64::MAX), filter: filter.clone(), limit, examine };
+        loop {
+            let page = store.events(&newest).unwrap();
+            answers.extend(page.events.iter().map(|event| format!("{event:?}")));
+            match page.next {
+                Some(next) if Some(next) < newest.before => newest.before = Some(next),
+                Some(next) => panic!("the page before {next} would be the same"),
+                None => break,
+            }
+        }
+        let mut query = EventQuery { after: 0, before: None, filter, limit, examine };
         let pruned_through = store.events(&query).unwrap().pruned_through;
         answers.push(format!("{pruned_through}"));
         loop {

@@ -122,7 +122,7 @@ proptest! {
         drop(store);
         let store = fixture.blank();
         // After that of the store's creation.
-        let query = EventQuery { after: 1, filter: EventFilter::default(), limit: 99, examine: 99 };
+        let query = EventQuery { after: 1, before: None, filter: EventFilter::default(), limit: 99, examine: 99 };
         let read: Vec<_> =
             store.events(&query).unwrap().events.into_iter().map(|event| event.draft).collect();
         prop_assert_eq!(read, drafts);

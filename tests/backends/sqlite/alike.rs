@@ -9,7 +9,7 @@ use keyhasp::backend::{
 use keyhasp::clock::Timestamp;
 use keyhasp::event::EventKind;
 use keyhasp::id::{KeyId, NumericId, OwnerId, Version};
-use keyhasp::key::{KeyName, KeyRecord, Kind, OwnerRecord, State, Switch};
+use keyhasp::key::{KeyName, KeyRecord, Kind, OwnerRecord, State, Switch, Tags};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -27,9 +27,9 @@ use crate::sqlite::support::{
 enum Step {
     Commit(Vec<Vec<Draft>>),
     Count(KeyFilter),
-    Events { filter: EventFilter, after: u64, limit: usize, examine: usize },
+    Events { filter: EventFilter, after: u64, before: Option<u64>, limit: usize, examine: usize },
     Keys { filter: KeyFilter, ends: [Option<u8>; 2], limit: usize, examine: usize },
-    Owners { suspended: Option<bool>, limit: usize, examine: usize },
+    Owners { suspended: Option<bool>, tags: u8, limit: usize, examine: usize },
     Prune(Timestamp, usize),
 }
 
@@ -42,7 +42,7 @@ enum Draft {
     Remove { key: u8, off: bool },
     RemoveOwner { id: u8, off: bool },
     Replace { key: Shape, off: bool },
-    ReplaceOwner { id: u8, suspended: bool, max_keys: u32, off: bool },
+    ReplaceOwner { id: u8, suspended: bool, max_keys: u32, tags: u8, off: bool },
     Require { key: u8, owner: u8, off: bool },
     Rules { unique_names: bool, keep_standard_key: bool },
 }
@@ -58,6 +58,7 @@ struct Shape {
     expires_at: Option<u64>,
     switches: [bool; 3],
     previous: u32,
+    tags: u8,
 }
 
 const OWNERS: [&str; 3] = ["a", "b", "é"];
@@ -71,17 +72,34 @@ fn id_of(number: u8) -> KeyId {
     KeyId::from_u128(u128::from(number) << 100)
 }
 
+/// One of four sets of tags.
+fn tags_of(number: u8) -> Tags {
+    let (one, other) = (number & 1 == 1, number & 2 == 2);
+    Tags::new([one.then_some("a"), other.then_some("b")].into_iter().flatten()).unwrap()
+}
+
 fn shapes() -> BoxedStrategy<Shape> {
     let ids = (0..KEYS, 0..3_u8, of(0..3_u8), any::<bool>(), (of(1..20_u8), of(0..2_u8)));
     // Mostly not revoked, since that is final in a store.
     let switches =
         [prop::bool::weighted(0.3), prop::bool::weighted(0.2), prop::bool::weighted(0.2)];
     let switches = (switches[0], switches[1], switches[2]);
-    (ids, of(0..6_u64), switches, 1..4_u32)
-        .prop_map(|((id, owner, name, is_trial, ids), expires_at, switches, previous)| {
+    (ids, of(0..6_u64), switches, 1..4_u32, 0..4_u8)
+        .prop_map(|((id, owner, name, is_trial, ids), expires_at, switches, previous, tags)| {
             let switches = [switches.0, switches.1, switches.2];
             let (numeric_id, creator) = ids;
-            Shape { id, owner, name, is_trial, numeric_id, creator, expires_at, switches, previous }
+            Shape {
+                id,
+                owner,
+                name,
+                is_trial,
+                numeric_id,
+                creator,
+                expires_at,
+                switches,
+                previous,
+                tags,
+            }
         })
         .boxed()
 }
@@ -95,9 +113,11 @@ fn drafts() -> BoxedStrategy<Draft> {
         2 => (0..KEYS, off()).prop_map(|(key, off)| Draft::Remove { key, off }),
         1 => (0..3_u8, off()).prop_map(|(id, off)| Draft::RemoveOwner { id, off }),
         5 => (shapes(), off()).prop_map(|(key, off)| Draft::Replace { key, off }),
-        2 => (0..3_u8, any::<bool>(), 2..15_u32, off()).prop_map(|(id, suspended, max_keys, off)| {
-            Draft::ReplaceOwner { id, suspended, max_keys, off }
-        }),
+        2 => (0..3_u8, any::<bool>(), 2..15_u32, 0..4_u8, off()).prop_map(
+            |(id, suspended, max_keys, tags, off)| {
+                Draft::ReplaceOwner { id, suspended, max_keys, tags, off }
+            }
+        ),
         1 => (0..KEYS, 0..3_u8, off())
             .prop_map(|(key, owner, off)| Draft::Require { key, owner, off }),
         1 => any::<[bool; 2]>().prop_map(|[unique_names, keep_standard_key]| {
@@ -111,11 +131,15 @@ fn filters() -> BoxedStrategy<KeyFilter> {
     let states = vec(select(&State::ALL[..]), 0..6).prop_map(StateSet::of);
     let kind = of(select(&[Kind::Standard, Kind::Trial][..]));
     let creator = of(prop_oneof![3 => 0..2_u8, 1 => 0..KEYS]);
-    (of(0..3_u8), kind, creator, states, 0..7_u64)
-        .prop_map(|(owner, kind, creator, states, now)| KeyFilter {
+    let rest = (of(select(&["", "name", "name 1", "x"][..])), of(0..7_u64), 0..5_u8);
+    (of(0..3_u8), kind, creator, states, 0..7_u64, rest)
+        .prop_map(|(owner, kind, creator, states, now, (start, end, tags))| KeyFilter {
             owner: owner.map(owner_of),
             kind,
             created_by_key: creator.map(id_of),
+            name_start: start.map(Into::into),
+            expires_before: end.map(at),
+            tags: tags_of(if tags == 4 { 0 } else { tags }),
             ..KeyFilter::new(states, at(now))
         })
         .boxed()
@@ -144,15 +168,17 @@ fn steps() -> BoxedStrategy<Step> {
     prop_oneof![
         6 => vec(vec(drafts(), 1..3), 1..5).prop_map(Step::Commit),
         2 => filters().prop_map(Step::Count),
-        2 => (event_filters(), 0..30_u64, sizes()).prop_map(|(filter, after, (limit, examine))| {
-            Step::Events { filter, after, limit, examine }
-        }),
+        2 => (event_filters(), 0..30_u64, of(0..40_u64), sizes()).prop_map(
+            |(filter, after, before, (limit, examine))| {
+                Step::Events { filter, after, before, limit, examine }
+            }
+        ),
         4 => (filters(), [of(0..KEYS), of(0..KEYS)], sizes()).prop_map(
             |(filter, ends, (limit, examine))| Step::Keys { filter, ends, limit, examine }
         ),
-        1 => (of(any::<bool>()), sizes()).prop_map(|(suspended, (limit, examine))| {
-            Step::Owners { suspended, limit, examine }
-        }),
+        1 => (of(any::<bool>()), 0..4_u8, sizes()).prop_map(
+            |(suspended, tags, (limit, examine))| Step::Owners { suspended, tags, limit, examine }
+        ),
         1 => (0..12_u64, sizes()).prop_map(|(before, (limit, _))| Step::Prune(at(before), limit)),
     ]
     .boxed()
@@ -181,9 +207,10 @@ impl Pair {
                 let [memory, sqlite] = self.each(|backend| backend.count_keys(filter).unwrap());
                 prop_assert_eq!(memory, sqlite);
             }
-            Step::Events { filter, after, limit, examine } => {
+            Step::Events { filter, after, before, limit, examine } => {
+                let ends = (*after, *before);
                 let [memory, sqlite] =
-                    self.each(|backend| all_events(backend, filter, *after, *limit, *examine));
+                    self.each(|backend| all_events(backend, filter, ends, *limit, *examine));
                 prop_assert_eq!(memory, sqlite);
             }
             Step::Keys { filter, ends: [above, below], limit, examine } => {
@@ -197,9 +224,10 @@ impl Pair {
                 let [memory, sqlite] = self.each(|backend| all_keys(backend, &query));
                 prop_assert_eq!(memory, sqlite);
             }
-            Step::Owners { suspended, limit, examine } => {
+            Step::Owners { suspended, tags, limit, examine } => {
+                let tags = tags_of(*tags);
                 let [memory, sqlite] =
-                    self.each(|backend| all_owners(backend, *suspended, *limit, *examine));
+                    self.each(|backend| all_owners(backend, *suspended, &tags, *limit, *examine));
                 prop_assert_eq!(memory, sqlite);
             }
             Step::Prune(before, limit) => {
@@ -267,11 +295,12 @@ impl Pair {
                 let owner = record.owner;
                 (Write::ReplaceKey(Box::new(record)), EventKind::KeyUpdated, Some(id), Some(owner))
             }
-            Draft::ReplaceOwner { id, suspended, max_keys, off } => {
+            Draft::ReplaceOwner { id, suspended, max_keys, tags, off } => {
                 let mut record = owner(OWNERS[usize::from(*id)]);
                 record.version = next(owner_version(record.id), *off);
                 record.max_keys = *max_keys;
                 record.suspended = suspended.then(switch);
+                record.tags = tags_of(*tags);
                 let id = record.id;
                 (Write::ReplaceOwner(Box::new(record)), EventKind::OwnerUpdated, None, Some(id))
             }
@@ -325,6 +354,7 @@ impl Shape {
         record.kind = if self.is_trial { Kind::Trial } else { Kind::Standard };
         record.numeric_id = self.numeric_id.map(|number| NumericId::new(number.into()).unwrap());
         record.expires_at = self.expires_at.map(at);
+        record.tags = tags_of(self.tags);
         record.created_by_key = self.creator.map(id_of);
         let [deactivated, blocked, revoked] = self.switches.map(|on| on.then(switch));
         (record.deactivated, record.blocked, record.revoked) = (deactivated, blocked, revoked);
@@ -361,10 +391,12 @@ fn all_keys(backend: &dyn Backend, query: &KeyPageQuery) -> Vec<String> {
 fn all_owners(
     backend: &dyn Backend,
     suspended: Option<bool>,
+    tags: &Tags,
     limit: usize,
     examine: usize,
 ) -> Vec<String> {
-    let mut query = OwnerPageQuery { swept: false, after: None, suspended, limit, examine };
+    let mut query =
+        OwnerPageQuery { tags: tags.clone(), swept: false, after: None, suspended, limit, examine };
     let mut found = Vec::new();
     loop {
         let page = backend.page_owners(&query).unwrap();
@@ -380,21 +412,27 @@ fn all_owners(
 fn all_events(
     backend: &dyn Backend,
     filter: &EventFilter,
-    after: u64,
+    (after, before): (u64, Option<u64>),
     limit: usize,
     examine: usize,
 ) -> (Vec<String>, u64) {
-    let mut query = EventQuery { after, filter: filter.clone(), limit, examine };
+    let mut query = EventQuery { after, before, filter: filter.clone(), limit, examine };
     let mut found = Vec::new();
     loop {
         let page = backend.events(&query).unwrap();
         assert!(page.events.len() <= limit.min(examine));
         found.extend(page.events.iter().map(|event| format!("{event:?}")));
         match page.next {
-            Some(next) => {
-                assert!(next > query.after);
-                query.after = next;
-            }
+            Some(next) => match &mut query.before {
+                Some(before) => {
+                    assert!(next < *before);
+                    *before = next;
+                }
+                None => {
+                    assert!(next > query.after);
+                    query.after = next;
+                }
+            },
             None => return (found, page.pruned_through),
         }
     }
@@ -426,7 +464,7 @@ fn everything(backend: &dyn Backend) -> Vec<String> {
         found.push(format!("{id} {:?}", key.map(|key| key.id)));
     }
     let filter = EventFilter::default();
-    found.extend(all_events(backend, &filter, 0, usize::MAX, usize::MAX).0);
+    found.extend(all_events(backend, &filter, (0, None), usize::MAX, usize::MAX).0);
     found
 }
 

@@ -117,7 +117,7 @@ fn the_file_is_as_described() {
     let number = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(text("PRAGMA journal_mode"), "wal");
     assert_eq!(number("PRAGMA application_id"), 0x4b68_7370);
-    assert_eq!(number("PRAGMA user_version"), 4);
+    assert_eq!(number("PRAGMA user_version"), 5);
     assert_eq!(text("PRAGMA integrity_check"), "ok");
     let loose = "SELECT count(*) FROM pragma_table_list
                  WHERE schema = 'main' AND name NOT LIKE 'sqlite_%' AND NOT strict";

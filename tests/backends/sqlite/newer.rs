@@ -19,7 +19,7 @@ fn an_older_process_fails_closed() {
         assert_none(&sqlite);
         let newer = Connection::open(&path).unwrap();
         newer
-            .execute_batch("BEGIN; PRAGMA user_version = 5; CREATE TABLE more (a); COMMIT")
+            .execute_batch("BEGIN; PRAGMA user_version = 6; CREATE TABLE more (a); COMMIT")
             .unwrap();
         // It changes when another connection has committed something.
         let data_version =
@@ -42,7 +42,7 @@ fn who_waits_for_another_process_hears_of_it() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("keys.db");
     let sqlite = open(&path, shared());
-    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 5").unwrap();
+    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 6").unwrap();
     let error = sqlite.wait(1, Duration::from_secs(60)).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::Newer);
 }
@@ -56,6 +56,6 @@ fn an_older_version_than_it_opened_is_damage() {
     other.execute_batch("PRAGMA user_version = 0").unwrap();
     let error = sqlite.owner(&owner_id("acme")).unwrap_err();
     assert_eq!(error.kind(), BackendErrorKind::Corrupt);
-    other.execute_batch("PRAGMA user_version = 4").unwrap();
+    other.execute_batch("PRAGMA user_version = 5").unwrap();
     commit(&sqlite, create_owner("acme"));
 }

@@ -71,7 +71,7 @@ fn databases_of_other_applications() {
     for (name, setup) in [
         ("without id", table.to_owned()),
         ("with id", format!("PRAGMA application_id = 7; {table}")),
-        ("with version", format!("PRAGMA user_version = 4; {table}")),
+        ("with version", format!("PRAGMA user_version = 5; {table}")),
         ("empty", "VACUUM".to_owned()),
         ("logging", format!("PRAGMA journal_mode = WAL; {table}")),
         ("small pages", format!("PRAGMA page_size = 512; {table}")),
@@ -100,7 +100,7 @@ fn newer_ones() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("keys.db");
     open(&path, quick()).close().unwrap();
-    foreign(&path, "PRAGMA user_version = 5").close().unwrap();
+    foreign(&path, "PRAGMA user_version = 6").close().unwrap();
     assert_refused(&directory, "keys.db", Kind::Newer);
 }
 
@@ -110,7 +110,7 @@ fn newer_ones_whose_version_is_only_in_the_log() {
     let live = tempdir().unwrap();
     let path = live.path().join("keys.db");
     open(&path, quick()).close().unwrap();
-    let connection = foreign(&path, "PRAGMA user_version = 5");
+    let connection = foreign(&path, "PRAGMA user_version = 6");
     for name in ["keys.db", "keys.db-wal"] {
         fs::copy(live.path().join(name), directory.path().join(name)).unwrap();
     }

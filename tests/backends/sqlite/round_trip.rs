@@ -47,7 +47,7 @@ proptest! {
                 prop_assert_eq!(page.keys.len(), 1);
                 prop_assert_eq!(key_picture(&page.keys[0]), &pictured[..]);
             }
-            let query = OwnerPageQuery { swept: false, after: None, suspended: None, limit: 9, examine: 9 };
+            let query = OwnerPageQuery { tags: keyhasp::key::Tags::default(), swept: false, after: None, suspended: None, limit: 9, examine: 9 };
             let page = sqlite.page_owners(&query).unwrap();
             prop_assert!(page.owners.iter().any(|o| owner_picture(o) == owner_picture(owner)));
             let expected = [
@@ -103,7 +103,7 @@ proptest! {
         prop_assert_eq!(owner_picture(&found), owner_picture(&replaced));
 
         // The events, too.
-        let query = EventQuery { after: 0, filter: EventFilter::default(), limit: 9, examine: 9 };
+        let query = EventQuery { after: 0, before: None, filter: EventFilter::default(), limit: 9, examine: 9 };
         let page = sqlite.events(&query).unwrap();
         // After that of the store's creation.
         for (sequence, draft) in (2..).zip(drafts) {

@@ -162,6 +162,7 @@ impl World {
                 let first = if b & 1 == 0 { None } else { Some(self.request(b)) };
                 let request = first.map_or(CreateOwner::without_key(), CreateOwner::with_key);
                 let request = request.max_keys(u32::from(b >> 4) + 1);
+                let request = if b & 2 == 0 { request } else { request.tags(["eu"]) };
                 match admin.create_owner(&owner, request) {
                     Ok(created) => {
                         let first = created.first_key.map(|first| self.issued(Ok(first)));
@@ -236,15 +237,22 @@ impl World {
             5 => CreateKey::new(access).settings(json!({"s": "x".repeat(usize::from(shape) * 60)})),
             _ => CreateKey::new(access),
         };
+        let request = if shape & 64 == 0 { request } else { request.tags(["a", "b:1"]) };
         if shape & 128 == 0 { request.name(format!("n{}", shape & 3)) } else { request }
     }
 
     fn update(&self, shape: u8) -> UpdateKey {
-        match shape & 3 {
+        let update = match shape & 3 {
             0 => UpdateKey::new().name(format!("n{}", shape >> 4)),
             1 => UpdateKey::new().access(Access::ReadOnly).clear_name(),
             2 => UpdateKey::new().expires(Expiry::At(self.after(shape))),
             _ => UpdateKey::new().settings(json!({"s": shape, "gone": null})),
+        };
+        match shape >> 2 & 7 {
+            0 => update.tags(["a"]),
+            1 => update.tags(["c", "a"]),
+            2 => update.clear_tags(),
+            _ => update,
         }
     }
 
@@ -268,21 +276,29 @@ impl World {
         let query = if b & 1 == 0 { query } else { query.kind(Kind::Trial) };
         let query = if b & 2 == 0 { query } else { query.states(State::ALL) };
         let query = if b & 4 == 0 { query } else { query.starting_after(self.key(a)) };
+        let query = if b & 8 == 0 { query } else { query.tag("a") };
+        let query = if b & 16 == 0 { query } else { query.name_starts_with("n1") };
+        let query = if b & 32 == 0 { query } else { query.expires_before(self.after(a)) };
+        let query = if b & 64 == 0 { query } else { query.permission("links:write") };
         let events = ListEvents::new().key(self.key(b)).limit(3);
+        let events = if b & 128 == 0 { events } else { events.newest_first() };
         let listed = walked(keys, query);
-        format!("{listed} {} {}", said(keys.count(&ListKeys::new())), self.told(events))
+        format!(
+            "{listed} {} {}",
+            said(keys.count(&ListKeys::new())),
+            self.told(events, b & 128 != 0)
+        )
     }
 
     /// Events of a query, page by page.
-    fn told(&self, query: ListEvents) -> String {
-        let mut items = Vec::new();
-        let mut after = 0;
+    fn told(&self, query: ListEvents, is_newest_first: bool) -> String {
+        let (mut items, mut query) = (Vec::new(), query);
         loop {
-            match self.admin.events(&query.clone().after(after)) {
+            match self.admin.events(&query) {
                 Ok(page) => {
                     items.extend(page.items);
                     let Some(next) = page.next else { return format!("{items:?}") };
-                    after = next;
+                    query = if is_newest_first { query.before(next) } else { query.after(next) };
                 }
                 Err(error) => return said::<()>(Err(error)),
             }
@@ -293,10 +309,12 @@ impl World {
     fn everything(&mut self) -> String {
         let keys = self.admin.list(&ListKeys::new().states(State::ALL).limit(1_000));
         let owners = self.admin.list_owners(&ListOwners::new());
+        let tagged = self.admin.list_owners(&ListOwners::new().tag("eu"));
         let events = self.admin.events(&ListEvents::new().limit(1_000));
         let verdicts: Vec<_> =
             self.tokens.iter().map(|token| self.store.verify(token.as_bytes())).collect();
-        format!("{}\n{}\n{}\n{verdicts:?}", said(keys), said(owners), said(events))
+        let [keys, owners, tagged, events] = [said(keys), said(owners), said(tagged), said(events)];
+        format!("{keys}\n{owners}\n{tagged}\n{events}\n{verdicts:?}")
     }
 
     fn reopen(&mut self, seed: u64) {

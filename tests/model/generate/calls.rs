@@ -348,6 +348,7 @@ impl Generator<'_> {
             max_access: self.chance.percent(40).then(|| self.reach()),
             max_keys: self.chance.percent(30).then(|| self.max_keys()),
             limits: self.owner_limits(),
+            tags: if self.chance.percent(25) { self.tags() } else { Vec::new() },
         }
     }
 
@@ -359,6 +360,7 @@ impl Generator<'_> {
             max_access: self.chance.percent(50).then(|| self.reach()),
             max_keys: self.chance.percent(25).then(|| self.max_keys()),
             limits: Box::new(self.owner_limits()),
+            tags: self.chance.percent(25).then(|| self.tags()),
         };
         self.on_owner(action)
     }
@@ -386,6 +388,7 @@ impl Generator<'_> {
             sealed: self.chance.percent(if self.can_seal() { 60 } else { 2 }),
             limits: self.seldom_limits(),
             or_owner: None,
+            tags: self.chance.percent(25).then(|| self.tags()),
         }
     }
 
@@ -405,6 +408,7 @@ impl Generator<'_> {
             expiry: self.chance.percent(30 * others).then(|| self.expiry()),
             settings: self.chance.percent(30 * others).then(|| self.settings()),
             limits: self.limits(),
+            tags: self.chance.percent(25 * others).then(|| self.tags()),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Queries: lists, counts and events.
 
-use keyhasp::EventKind;
+use std::time::Duration;
+
 use keyhasp::id::{KeyId, OwnerId};
 use keyhasp::key::{Kind, State};
+use keyhasp::{EventKind, Prefix, Timestamp};
 
 use super::Generator;
 use crate::calls::{EventQuery, KeyQuery, OwnerQuery};
@@ -29,6 +31,12 @@ impl Generator<'_> {
             states: self.chance.maybe(45, |chance| {
                 State::ALL.into_iter().filter(|_| chance.percent(60)).collect()
             }),
+            name_start: self.chance.percent(10).then(|| self.name_start()),
+            prefixes: if self.chance.percent(10) { self.some_prefixes() } else { Vec::new() },
+            permission: self.chance.percent(10).then(|| self.permission()),
+            expires_before: self.chance.percent(10).then(|| self.soon()),
+            unused_since: self.chance.percent(10).then(|| self.past()),
+            tags: if self.chance.percent(10) { self.tags() } else { Vec::new() },
             after: self.chance.percent(12).then(|| self.key()),
             before: self.chance.percent(12).then(|| self.key()),
             limit: self
@@ -37,9 +45,39 @@ impl Generator<'_> {
         }
     }
 
+    fn name_start(&mut self) -> String {
+        let long = "x".repeat(256);
+        self.chance.pick(&["", "f", "first", "key", "key 3", "K", "é", &long]).into()
+    }
+
+    fn some_prefixes(&mut self) -> Vec<Prefix> {
+        (0..=self.chance.below(3)).map(|_| self.prefix()).collect()
+    }
+
+    /// A permission, seldom one that isn't there or is none.
+    fn permission(&mut self) -> String {
+        let names: Vec<&str> = self.model.opening.catalogue.iter().map(|(name, _)| *name).collect();
+        let name = self.chance.pick(&names);
+        self.chance.pick(&[name, name, name, name, name, "links:delete", "links:*", ""]).into()
+    }
+
+    /// The expiry of a key or a moment close to it, or any other.
+    fn soon(&mut self) -> Timestamp {
+        let expiries: Vec<Timestamp> =
+            self.model.keys.values().filter_map(|key| key.expires_at).collect();
+        let expiry = self.chance.pick_late(&expiries).unwrap_or(self.model.now);
+        match self.chance.below(4) {
+            0 => expiry,
+            1 => expiry.saturating_add(Duration::from_millis(1)),
+            2 => self.past(),
+            _ => Timestamp::MAX,
+        }
+    }
+
     pub(super) fn owner_query(&mut self) -> OwnerQuery {
         OwnerQuery {
             suspended: self.chance.maybe(30, |chance| chance.percent(50)),
+            tags: if self.chance.percent(20) { self.tags() } else { Vec::new() },
             after: self.chance.percent(20).then(|| self.owner()),
             limit: self.chance.maybe(60, |chance| chance.pick(&[0, 1, 2, 10_000_000])),
         }
@@ -59,8 +97,15 @@ impl Generator<'_> {
             2 => self.model.last_event.saturating_sub(self.chance.below(20) as u64),
             _ => self.chance.below(200) as u64,
         };
+        let before = match self.chance.below(8) {
+            0 => Some(u64::MAX),
+            1 => Some(self.model.last_event.saturating_sub(self.chance.below(20) as u64)),
+            2 => Some(self.chance.below(200) as u64),
+            _ => None,
+        };
         EventQuery {
             after,
+            before,
             limit: self.chance.maybe(60, |chance| chance.pick(&[0, 1, 3, 10, 10_000_000])),
             key: self.chance.percent(25).then(|| self.key()),
             owner: self.chance.percent(25).then(|| self.owner()),

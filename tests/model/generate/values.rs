@@ -170,6 +170,22 @@ impl Generator<'_> {
         }
     }
 
+    /// A few tags, seldom one that is refused or too many.
+    pub(super) fn tags(&mut self) -> Vec<String> {
+        if self.chance.percent(2) {
+            return (0..17).map(|n| n.to_string()).collect();
+        }
+        (0..self.chance.below(4)).map(|_| self.tag()).collect()
+    }
+
+    pub(super) fn tag(&mut self) -> String {
+        let bad = ["", "two words", &"x".repeat(65), "é"];
+        if self.chance.percent(2) {
+            return self.chance.pick(&bad).into();
+        }
+        self.chance.pick(&["ci", "CI", "env=prod", "team:a", "team:b/1"]).into()
+    }
+
     pub(super) fn prefix(&mut self) -> Prefix {
         if self.chance.percent(80) {
             return self.chance.pick(&self.model.opening.prefixes);

@@ -3,7 +3,7 @@
 
 use keyhasp::authority::{Actor, Authority, Role};
 use keyhasp::event::Event;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The name shown in place of an administrator's.
 const SHOWN: &str = "administrator";
@@ -18,6 +18,9 @@ pub(super) fn hide_administrators(shown: &mut Value) {
             let is_created = is_by_one("created_as") || fields.contains_key("max_keys");
             let (is_switch, is_told) =
                 (is_by_one("set_by"), fields.get("reason_for_owner") == Some(&true.into()));
+            if fields.contains_key("max_keys") {
+                fields["tags"] = json!([]);
+            }
             if is_created && let Some(by) = fields.get_mut("created_by") {
                 *by = SHOWN.into();
             }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::authority::{Caller, Span};
 use super::lapses::Newcomer;
-use super::minting::{against_expiry, against_lifetime, against_name, all, label};
+use super::minting::{against_expiry, against_lifetime, against_name, against_tags, all, label};
 use super::reason::Reason;
 use super::records::{KeyFile, OwnerFile, SwitchFile, TokenFile};
 use super::settings::set;
@@ -158,6 +158,7 @@ impl Model {
         if let Some(Some(name)) = &update.name {
             reasons.extend(against_name(name));
         }
+        reasons.extend(update.tags.as_deref().and_then(against_tags));
         if let Some(patch) = &update.settings {
             let owner = &self.owners[&key.owner];
             let of_owner = (&owner.defaults, &owner.fixed);
@@ -488,6 +489,9 @@ fn apply_update(
     if let Some(name) = &update.name {
         key.name = name.as_deref().map(label);
     }
+    if let Some(tags) = &update.tags {
+        key.tags = tags.iter().cloned().collect();
+    }
     if let Some(Ok((settings, protected))) = update.settings.as_ref().map(|patch| {
         let of_owner = (&owner.defaults, &owner.fixed);
         set(caller, (&before.settings, &before.protected), of_owner, patch)
@@ -500,6 +504,7 @@ fn apply_update(
     let limited = key.limits.differing(&before.limits);
     let named = all(&[
         (key.name != before.name, Fields::NAME),
+        (key.tags != before.tags, Fields::TAGS),
         (
             (&key.settings, &key.protected) != (&before.settings, &before.protected),
             Fields::SETTINGS,

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::authority::{Caller, Span};
 use super::eyes;
+use super::minting::against_tags;
 use super::reason::Reason;
 use super::records::KeyFile;
 use super::state::{Answer, Decided, Model, unless_refused};
@@ -79,8 +80,16 @@ impl Model {
     ) -> Decided<Value> {
         let essence = |query: &KeyQuery| {
             let scope = self.scope(caller, query)?;
+            unless_refused(self.against_query(query))?;
+            let mut essence = KeyQuery { after: None, limit: None, ..query.clone() };
+            essence.owners = scope.clone().into_iter().flatten().collect();
             let states: BTreeSet<State> = states(query).into_iter().collect();
-            Ok::<_, Vec<Reason>>((scope, states, query.kind, query.created_by_key, query.before))
+            essence.states = Some(states.into_iter().collect());
+            essence.prefixes.sort_unstable_by_key(ToString::to_string);
+            essence.prefixes.dedup();
+            essence.tags.sort_unstable();
+            essence.tags.dedup();
+            Ok::<_, Vec<Reason>>((scope.is_some(), essence))
         };
         let (first, second) = (essence(of)?, essence(used_for)?);
         if gave_cursor && first != second {
@@ -105,9 +114,49 @@ impl Model {
         }
     }
 
+    /// The reasons against what a query asks for.
+    fn against_query(&self, query: &KeyQuery) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        if query.name_start.as_ref().is_some_and(|start| start.len() > 255) {
+            reasons.push(Reason::Invalid("name"));
+        }
+        let is_known = |prefix| self.prefixes.iter().any(|(known, _)| known == prefix);
+        if !query.prefixes.iter().all(is_known) {
+            reasons.push(Reason::Invalid("prefix"));
+        }
+        if query.permission.as_ref().is_some_and(|name| self.is_read(name).is_none()) {
+            reasons.push(Reason::Invalid("permission"));
+        }
+        if query.unused_since.is_some() && self.opening.usage.is_none() {
+            reasons.push(Reason::Invalid("unused_since"));
+        }
+        reasons.extend(against_tags(&query.tags));
+        reasons
+    }
+
+    /// Returns whether a permission only reads; `None` for one that the catalogue lacks.
+    fn is_read(&self, name: &str) -> Option<bool> {
+        let mut known = self.opening.catalogue.iter();
+        known.find(|(known, _)| *known == name).map(|(_, is_read)| *is_read)
+    }
+
+    /// Returns whether a key has what the query asks for beside owner, kind and state.
+    fn has_asked(&self, key: &KeyFile, query: &KeyQuery) -> bool {
+        let name = || key.name.as_deref();
+        let grants = |asked: &String| key.access.grants(asked, self.is_read(asked) == Some(true));
+        let used_at = || self.last_used_at(key.id).unwrap_or(key.created_at);
+        query.name_start.as_ref().is_none_or(|start| name().is_some_and(|n| n.starts_with(start)))
+            && query.tags.iter().all(|tag| key.tags.contains(tag))
+            && (query.prefixes.is_empty() || query.prefixes.contains(&key.prefix))
+            && query.permission.as_ref().is_none_or(grants)
+            && query.expires_before.is_none_or(|end| key.expires_at.is_some_and(|at| at < end))
+            && query.unused_since.is_none_or(|since| used_at() < since)
+    }
+
     /// The keys that match, newest first.
     fn matching(&self, caller: &Caller, query: &KeyQuery) -> Decided<Vec<KeyId>> {
         let scope = self.scope(caller, query)?;
+        unless_refused(self.against_query(query))?;
         let (kind, states): (Option<Kind>, _) = (query.kind, states(query));
         let creator = query.created_by_key;
         let newest_first = self.keys.values().rev();
@@ -116,6 +165,7 @@ impl Model {
             .filter(|key| kind.is_none_or(|kind| kind == key.kind))
             .filter(|key| creator.is_none() || creator == key.created_by_key)
             .filter(|key| states.contains(&key.state(self.now)))
+            .filter(|key| self.has_asked(key, query))
             .filter(|key| query.after.is_none_or(|after| key.id < after))
             .filter(|key| query.before.is_none_or(|before| key.id > before));
         Ok(found.map(|key| key.id).collect())
@@ -123,9 +173,11 @@ impl Model {
 
     pub(super) fn list_owners(&self, caller: &Caller, query: &OwnerQuery) -> Decided<Value> {
         caller.require_admin()?;
+        unless_refused(against_tags(&query.tags).into_iter().collect())?;
         let found = self
             .owners
             .values()
+            .filter(|owner| query.tags.iter().all(|tag| owner.tags.contains(tag)))
             .filter(|owner| query.after.is_none_or(|after| owner.id > after))
             .filter(|owner| query.suspended.is_none_or(|asked| asked == owner.suspended.is_some()));
         Ok(found.map(super::OwnerFile::shown).collect())
@@ -149,6 +201,7 @@ impl Model {
         let events = events.map(|event| if caller.is_admin { event } else { eyes::hidden(event) });
         let is_meant = |event: &Event| {
             event.sequence > query.after
+                && query.before.is_none_or(|before| event.sequence < before)
                 && query.key.is_none_or(|key| event.key == Some(key))
                 && owner.is_none_or(|owner| event.owner == Some(owner))
                 && own.is_none_or(|own| event.incarnation == own)
@@ -158,7 +211,10 @@ impl Model {
                 && query.since.is_none_or(|since| event.at >= since)
                 && query.until.is_none_or(|until| event.at < until)
         };
-        let items = events.filter(is_meant).collect();
+        let mut items: Vec<Event> = events.filter(is_meant).collect();
+        if query.before.is_some() {
+            items.reverse();
+        }
         Ok(Answer::Events { items, pruned_through: self.pruned_through() })
     }
 

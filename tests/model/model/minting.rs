@@ -79,6 +79,7 @@ impl Model {
         let expires_at = expires_at(caller, key, lifetime, self.now);
         reasons.extend(against_lifetime(caller, lifetime, self.now, expires_at));
         reasons.extend(key.name.as_deref().and_then(against_name));
+        reasons.extend(key.tags.as_deref().and_then(against_tags));
         if let Some(patch) = &key.settings {
             let none = (&Object::new(), &BTreeSet::new());
             let of_owner = (&owner.defaults, &owner.fixed);
@@ -165,11 +166,13 @@ impl Model {
             blocked: None,
             revoked: None,
             lapsed_at: None,
+            tags: key.tags.iter().flatten().cloned().collect(),
         };
         let fields = [
             (true, Fields::TOKEN),
             (true, Fields::ACCESS),
             (file.name.is_some(), Fields::NAME),
+            (!file.tags.is_empty(), Fields::TAGS),
             (file.expires_at.is_some(), Fields::EXPIRY),
             (!file.settings.is_empty(), Fields::SETTINGS),
             (file.sealed_under.is_some(), Fields::SEAL),
@@ -265,6 +268,17 @@ pub(super) fn against_name(name: &str) -> Option<Reason> {
     let is_refused = name.chars().any(is_refused) || is_loose;
     let is_fine = (1..=255).contains(&label(name).len()) && !is_refused;
     (!is_fine).then_some(Reason::Invalid("name"))
+}
+
+/// Returns the reason against tags: at most 16 different ones, of 1 to 64 characters each.
+pub(super) fn against_tags(tags: &[String]) -> Option<Reason> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_.:/=+-@".contains(c);
+    let is_tag = |tag: &String| (1..=64).contains(&tag.len()) && tag.chars().all(is_allowed);
+    if !tags.iter().all(is_tag) {
+        return Some(Reason::Invalid("tag"));
+    }
+    let different: BTreeSet<&String> = tags.iter().collect();
+    (different.len() > 16).then_some(Reason::Invalid("tags"))
 }
 
 const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];

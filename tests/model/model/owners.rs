@@ -13,7 +13,7 @@ use super::access::Reach;
 use super::authority::Caller;
 use super::keys::against_gift;
 use super::limits::LimitsFile;
-use super::minting::all;
+use super::minting::{against_tags, all};
 use super::reason::Reason;
 use super::records::{KeyFile, Mark, OwnerFile, SwitchFile, quota_version};
 use super::settings::{Object, set_defaults};
@@ -116,7 +116,9 @@ impl Model {
             created_at: self.now,
             created_by: caller.by.actor.as_str().into(),
             updated_at: self.now,
+            tags: owner.tags.iter().cloned().collect(),
         };
+        reasons.extend(against_tags(&owner.tags));
         if self.random_fails {
             reasons.push(Reason::Random);
         }
@@ -186,7 +188,8 @@ impl Model {
         let mut reasons = Vec::new();
         match action {
             OnOwner::InvalidateTokens(to) => reasons.extend(against_mark(*to, self.now)),
-            OnOwner::Update { defaults, fixed, max_access, limits, .. } => {
+            OnOwner::Update { defaults, fixed, max_access, limits, tags, .. } => {
+                reasons.extend(tags.as_deref().and_then(against_tags));
                 let next =
                     owner.limits.with(caller, limits, owner.quota_version(owner.version + 1));
                 reasons.extend(next.err().unwrap_or_default());
@@ -243,7 +246,10 @@ impl Model {
                 owner.suspended = before.suspended.or_else(switch);
                 (EventKind::OwnerSuspended, all(&[(!was, Fields::SUSPENDED)]))
             }
-            OnOwner::Update { defaults, fixed, max_access, max_keys, lifetime, limits } => {
+            OnOwner::Update { defaults, fixed, max_access, max_keys, lifetime, limits, tags } => {
+                if let Some(tags) = tags {
+                    owner.tags = tags.iter().cloned().collect();
+                }
                 let were = (&before.defaults, &before.fixed);
                 if let Ok(set) = set_defaults(were, defaults.as_ref(), fixed.as_ref()) {
                     (owner.defaults, owner.fixed) = set;
@@ -262,6 +268,7 @@ impl Model {
                     (owner.lifetime != before.lifetime, Fields::LIFETIME),
                     (owner.max_access != before.max_access, Fields::ACCESS),
                     (owner.max_keys != before.max_keys, Fields::MAX_KEYS),
+                    (owner.tags != before.tags, Fields::TAGS),
                 ];
                 let limited = owner.limits.differing(&before.limits);
                 (EventKind::OwnerUpdated, all(&fields).with(limited))

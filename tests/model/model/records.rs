@@ -45,6 +45,7 @@ pub(crate) struct KeyFile {
     pub(crate) blocked: Option<SwitchFile>,
     pub(crate) revoked: Option<SwitchFile>,
     pub(crate) lapsed_at: Option<Timestamp>,
+    pub(crate) tags: BTreeSet<String>,
 }
 
 /// A token.
@@ -92,6 +93,7 @@ pub(crate) struct OwnerFile {
     pub(crate) created_at: Timestamp,
     pub(crate) created_by: String,
     pub(crate) updated_at: Timestamp,
+    pub(crate) tags: BTreeSet<String>,
 }
 
 /// The invalidation of tokens by an owner or the store.
@@ -207,13 +209,17 @@ impl KeyFile {
                 })
             })
             .collect();
+        let (public, _) = self.current.text.split_at(self.prefix.as_str().len() + 23);
+        let (first, last) = (&public[..public.len() - 18], &public[public.len() - 6..]);
         let mut shown = json!({
             "id": self.id,
+            "hint": format!("{first}…{last}"),
             "numeric_id": self.numeric_id,
             "owner": self.owner,
             "kind": self.kind,
             "state": self.state(now),
             "name": self.name,
+            "tags": self.tags,
             "access": self.access.shown(),
             "access_by": self.access_by,
             "expires_at": self.expires_at,
@@ -291,6 +297,7 @@ impl OwnerFile {
             "max_access": self.max_access.shown(),
             "limits": self.limits.shown(),
             "max_keys": self.max_keys,
+            "tags": self.tags,
             "lifetime": {
                 "max_ms": self.lifetime.max().map(|time| time.as_millis() as u64),
                 "default_ms": self.lifetime.default_lifetime().map(|time| time.as_millis() as u64),

@@ -173,6 +173,11 @@ impl Model {
         }
     }
 
+    /// Returns the last use of a key that an answer shows.
+    pub(super) fn last_used_at(&self, id: KeyId) -> Option<Timestamp> {
+        Some(self.uses.get(&id)?.last_used_at()?.min(self.now))
+    }
+
     /// Shows a key's usage as an answer does, if usage is kept.
     pub(super) fn shown_usage(&self, id: KeyId) -> Option<Value> {
         let plan = self.opening.usage?;

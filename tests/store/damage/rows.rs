@@ -304,7 +304,7 @@ fn newer_version_revokes(has_key: bool, has_owner: bool) {
     let newer = Sqlite::open(&bench.path, shared()).unwrap();
     let mut key = newer.key(bench.keys[0].key).unwrap().unwrap();
     let filter = EventFilter { key: Some(key.id), ..EventFilter::default() };
-    let query = EventQuery { after: 0, filter, limit: 1, examine: 1 };
+    let query = EventQuery { after: 0, before: None, filter, limit: 1, examine: 1 };
     let created = newer.events(&query).unwrap().events.remove(0).draft;
     key.version = key.version.next();
     key.revoked = Some(Switch::new(created.at, &created.authority));

@@ -12,7 +12,10 @@ use crate::common::{World, builder, clock, owner};
 
 fn events(backend: &dyn Backend) -> Vec<Event> {
     let filter = EventFilter::default();
-    backend.events(&EventQuery { after: 0, filter, limit: 99, examine: 99 }).unwrap().events
+    backend
+        .events(&EventQuery { after: 0, before: None, filter, limit: 99, examine: 99 })
+        .unwrap()
+        .events
 }
 
 #[test]

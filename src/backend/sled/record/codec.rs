@@ -103,6 +103,10 @@ impl Source for Decoder<'_> {
 
     const HAS_PLACES: bool = false;
 
+    fn is_at_end(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn damaged(&self, _: &'static str) -> Fault {
         Fault::damaged("a stored value is outside its limits")
     }

@@ -86,9 +86,12 @@ fn statements_stay_prepared() {
         &owners_page,
         &suspended_page,
         keys::LIVE_NAMED,
-        events::PAGE,
-        events::PAGE_OF_KEY,
-        events::PAGE_OF_OWNER,
+        events::PAGE.oldest,
+        events::PAGE.newest,
+        events::PAGE_OF_KEY.oldest,
+        events::PAGE_OF_KEY.newest,
+        events::PAGE_OF_OWNER.oldest,
+        events::PAGE_OF_OWNER.newest,
     ];
     for sql in queries {
         let mut statement = reader.prepare(sql).unwrap();

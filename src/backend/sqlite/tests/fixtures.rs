@@ -118,6 +118,7 @@ pub(super) fn limits() -> Limits {
 pub(super) fn owner(id: &str) -> OwnerRecord {
     OwnerRecord {
         sweeps: None,
+        tags: crate::key::Tags::default(),
         id: owner_id(id),
         version: Version::FIRST,
         incarnation: Incarnation::FIRST,

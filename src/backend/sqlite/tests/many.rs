@@ -199,7 +199,7 @@ fn many_events_are_pruned_in_steps() {
     assert!(fixture.sqlite.commit(&changes).unwrap().iter().all(Result::is_ok));
     let pruned_through = || {
         let filter = EventFilter::default();
-        let query = EventQuery { after: 0, filter, limit: 1, examine: 1 };
+        let query = EventQuery { after: 0, before: None, filter, limit: 1, examine: 1 };
         fixture.sqlite.events(&query).unwrap().pruned_through
     };
     assert_eq!(fixture.sqlite.prune_events(at(0), 5_000).unwrap(), 0);

@@ -36,16 +36,21 @@ fn check(connection: &Connection) {
         (keys::CREATED_BY, "SEARCH keys USING COVERING INDEX keys_by_creator (created_by_key=?)"),
         (keys::LIVE_NAMED, "SEARCH keys USING INDEX keys_by_name (owner=? AND name=?)"),
         (keys::EXPIRED, "SEARCH keys USING INDEX keys_by_expiry (owner=? AND expires_at<?)"),
-        (events::PAGE, "SEARCH events USING INTEGER PRIMARY KEY (rowid>?)"),
-        (events::PAGE_OF_KEY, "SEARCH events USING INDEX events_by_key (key_id=? AND rowid>?)"),
-        (
-            events::PAGE_BY_KEY,
-            "SEARCH events USING INDEX events_by_acting_key (acting_key=? AND rowid>?)",
-        ),
-        (events::PAGE_OF_OWNER, "SEARCH events USING INDEX events_by_owner (owner=? AND rowid>?)"),
     ];
     for (sql, expected) in table {
         assert_eq!(plan(connection, sql), [expected]);
+    }
+    let pages = [
+        (events::PAGE, "INTEGER PRIMARY KEY ("),
+        (events::PAGE_OF_KEY, "INDEX events_by_key (key_id=? AND "),
+        (events::PAGE_BY_KEY, "INDEX events_by_acting_key (acting_key=? AND "),
+        (events::PAGE_OF_OWNER, "INDEX events_by_owner (owner=? AND "),
+    ];
+    for (page, by) in pages {
+        let expected = format!("SEARCH events USING {by}rowid>? AND rowid<?)");
+        for sql in [page.oldest, page.newest] {
+            assert_eq!(plan(connection, sql), [expected.as_str()]);
+        }
     }
     let owners = |tail| plan(connection, &format!("{}{tail}", *owners::SELECT));
     assert_eq!(owners(pages::OWNERS), ["SEARCH owners USING PRIMARY KEY (id>?)"]);

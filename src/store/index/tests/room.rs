@@ -48,6 +48,7 @@ fn create_owner(owner: &ScannedOwner) -> Change {
 fn owner_record(owner: &ScannedOwner) -> OwnerRecord {
     OwnerRecord {
         sweeps: None,
+        tags: crate::key::Tags::default(),
         id: owner.id,
         version: Version::FIRST,
         fixed_defaults: SettingNames::default(),

@@ -31,10 +31,13 @@ pub struct CreateKey {
 }
 
 /// The fields of a key that a creation and an update set alike, just as they are given.
-/// `Some(None)` clears a field.
+/// `Some(None)`, and an empty list, clear a field.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(in crate::store) struct PlainFields {
     pub(in crate::store) name: Option<Option<String>>,
+    // Left out, so that a request without tags says the same as before there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::store) tags: Option<Vec<String>>,
 }
 
 /// The requested expiry of a new key.
@@ -95,6 +98,13 @@ impl CreateKey {
     /// to none.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.plain.name = Some(Some(name.into()));
+        self
+    }
+
+    /// Sets the tags, by which lists find the key: at most 16 different ones of 1 to 64 ASCII
+    /// letters, digits and `_ . : / = + - @`. Defaults to none.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.plain.tags = Some(tags.into_iter().map(Into::into).collect());
         self
     }
 
@@ -179,6 +189,7 @@ pub struct CreateOwner {
     pub(in crate::store) max_keys: Option<u32>,
     pub(in crate::store) lifetime: Option<Lifetime>,
     pub(in crate::store) limits: SetLimits,
+    pub(in crate::store) tags: Vec<String>,
 }
 
 impl CreateOwner {
@@ -226,6 +237,13 @@ impl CreateOwner {
         self
     }
 
+    /// Sets the owner's tags, by which lists find it and which administrators alone see: at most 16
+    /// different ones of 1 to 64 ASCII letters, digits and `_ . : / = + - @`. Defaults to none.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.tags = tags.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Sets the limits of all its keys together. These, the lifetime and `max_keys` bind the owner.
     /// Limits on one key don't: the owner can create another key without them.
     pub fn limits(mut self, limits: SetLimits) -> Self {
@@ -260,6 +278,19 @@ impl UpdateKey {
     /// Removes the name.
     pub fn clear_name(mut self) -> Self {
         self.plain.name = Some(None);
+        self
+    }
+
+    /// Replaces all tags: at most 16 different ones of 1 to 64 ASCII letters, digits and
+    /// `_ . : / = + - @`.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.plain.tags = Some(tags.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Removes all tags.
+    pub fn clear_tags(mut self) -> Self {
+        self.plain.tags = Some(Vec::new());
         self
     }
 
@@ -319,7 +350,7 @@ pub enum KeyAction {
     Revoke,
     /// Sets the administrator's switch to on. The owner's switch holds again.
     Unblock,
-    /// Changes name, access, expiry, settings or limits.
+    /// Changes name, tags, access, expiry, settings or limits.
     Update(UpdateKey),
 }
 

@@ -4,7 +4,7 @@ use crate::backend::StateSet;
 use crate::clock::Timestamp;
 use crate::event::EventKind;
 use crate::id::{Incarnation, KeyId, OwnerId};
-use crate::key::{Kind, State};
+use crate::key::{Kind, Prefix, State};
 
 /// A query of keys, newest first.
 #[derive(Clone, Debug)]
@@ -14,6 +14,12 @@ pub struct ListKeys {
     pub(in crate::store) kind: Option<Kind>,
     pub(in crate::store) created_by_key: Option<KeyId>,
     pub(in crate::store) states: StateSet,
+    pub(in crate::store) name_start: Option<String>,
+    pub(in crate::store) prefixes: Vec<Prefix>,
+    pub(in crate::store) permission: Option<String>,
+    pub(in crate::store) expires_before: Option<Timestamp>,
+    pub(in crate::store) unused_since: Option<Timestamp>,
+    pub(in crate::store) tags: Vec<String>,
     pub(in crate::store) after: Option<KeyId>,
     pub(in crate::store) until: Option<KeyId>,
     pub(in crate::store) limit: usize,
@@ -36,6 +42,12 @@ impl ListKeys {
             kind: None,
             created_by_key: None,
             states: StateSet::UNREVOKED,
+            name_start: None,
+            prefixes: Vec::new(),
+            permission: None,
+            expires_before: None,
+            unused_since: None,
+            tags: Vec::new(),
             after: None,
             until: None,
             limit: Self::DEFAULT_LIMIT,
@@ -64,6 +76,54 @@ impl ListKeys {
     /// Lists keys in these states. Defaults to every state but revoked.
     pub fn states(mut self, states: impl IntoIterator<Item = State>) -> Self {
         self.states = StateSet::of(states);
+        self
+    }
+
+    /// Lists keys whose names begin with this text, byte for byte: case counts. An empty text finds
+    /// every key that has a name. A list refuses a text of more than 255 bytes.
+    pub fn name_starts_with(mut self, start: impl Into<String>) -> Self {
+        self.name_start = Some(start.into());
+        self
+    }
+
+    /// Lists keys whose current token has this prefix. Further calls add further prefixes, any of
+    /// which is enough. A list refuses a prefix that the store never accepted.
+    pub fn prefix(mut self, prefix: Prefix) -> Self {
+        self.prefixes.push(prefix);
+        self
+    }
+
+    /// Lists keys that have this tag. Further calls add further tags, each of which the key must
+    /// have. A list refuses a text that is no tag, and more than 16 tags.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Lists keys whose own access grants this permission in the store's catalogue: keys with full
+    /// access, read-only ones if the catalogue marks it so, and those with a pattern that matches
+    /// it. The owner's `max_access`, states and limits don't count. A list refuses a name that the
+    /// catalogue lacks.
+    pub fn permission(mut self, name: impl Into<String>) -> Self {
+        self.permission = Some(name.into());
+        self
+    }
+
+    /// Lists keys that expire, or have expired, before this moment. A key that never expires isn't
+    /// among them.
+    pub fn expires_before(mut self, end: Timestamp) -> Self {
+        self.expires_before = Some(end);
+        self
+    }
+
+    /// Lists keys whose last use lies before this moment, and keys that were created before it and
+    /// never used. The last use is that of [`Key::usage`](crate::Key::usage), to its resolution. A
+    /// list refuses it if the store doesn't keep usage.
+    ///
+    /// Usage isn't in an index: a page looks at up to 2,000 keys that the rest of the query finds,
+    /// and a count at all of them.
+    pub fn unused_since(mut self, moment: Timestamp) -> Self {
+        self.unused_since = Some(moment);
         self
     }
 
@@ -104,6 +164,7 @@ impl Default for ListKeys {
 #[must_use]
 pub struct ListOwners {
     pub(in crate::store) suspended: Option<bool>,
+    pub(in crate::store) tags: Vec<String>,
     pub(in crate::store) after: Option<OwnerId>,
     pub(in crate::store) limit: Option<usize>,
 }
@@ -117,6 +178,13 @@ impl ListOwners {
     /// Lists only suspended owners (`true`), or only the others (`false`). Defaults to both.
     pub fn suspended(mut self, suspended: bool) -> Self {
         self.suspended = Some(suspended);
+        self
+    }
+
+    /// Lists owners that have this tag. Further calls add further tags, each of which the owner must
+    /// have. A list refuses a text that is no tag, and more than 16 tags.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
         self
     }
 
@@ -134,11 +202,12 @@ impl ListOwners {
     }
 }
 
-/// A query of events, in their order, after a number.
+/// A query of events: in their order after a number, or the newest first.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct ListEvents {
     pub(in crate::store) after: u64,
+    pub(in crate::store) before: Option<u64>,
     pub(in crate::store) limit: Option<usize>,
     pub(in crate::store) key: Option<KeyId>,
     pub(in crate::store) owner: Option<OwnerId>,
@@ -159,6 +228,20 @@ impl ListEvents {
     /// Lists events with a greater number than this. Defaults to 0, which is before the first.
     pub fn after(mut self, sequence: u64) -> Self {
         self.after = sequence;
+        self
+    }
+
+    /// Lists the newest event first. With a limit, the page has the last events. Defaults to the
+    /// oldest first.
+    pub fn newest_first(self) -> Self {
+        let before = self.before.unwrap_or(u64::MAX);
+        self.before(before)
+    }
+
+    /// Lists events with a smaller number than this, the newest first. The number is
+    /// [`Events::next`](crate::Events::next) of the page before.
+    pub fn before(mut self, sequence: u64) -> Self {
+        self.before = Some(sequence);
         self
     }
 

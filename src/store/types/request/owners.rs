@@ -21,7 +21,7 @@ pub enum OwnerAction {
     Resume,
     /// Suspends the owner, so that none of its keys is accepted.
     Suspend,
-    /// Changes default settings, `max_access`, `max_keys`, lifetime or limits.
+    /// Changes default settings, `max_access`, `max_keys`, lifetime, tags or limits.
     Update(UpdateOwner),
 }
 
@@ -36,6 +36,7 @@ pub struct UpdateOwner {
     pub(in crate::store) max_keys: Option<u32>,
     pub(in crate::store) lifetime: Option<Lifetime>,
     pub(in crate::store) limits: SetLimits,
+    pub(in crate::store) tags: Option<Box<[String]>>,
 }
 
 impl UpdateOwner {
@@ -73,6 +74,18 @@ impl UpdateOwner {
     /// Changes the greatest number of live keys. Existing keys stay, even above it.
     pub fn max_keys(mut self, max_keys: u32) -> Self {
         self.max_keys = Some(max_keys);
+        self
+    }
+
+    /// Replaces all of the owner's tags, as [`CreateOwner::tags`] says.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.tags = Some(tags.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Removes all tags.
+    pub fn clear_tags(mut self) -> Self {
+        self.tags = Some(Box::default());
         self
     }
 

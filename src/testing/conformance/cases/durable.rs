@@ -169,7 +169,8 @@ fn durable_pruning_is_found_again(lab: &Lab<'_>) -> Tested {
     backend.prune_events(sample::at(1), 100)?;
     let Some(backend) = reopened(backend)? else { return Ok(()) };
     let filter = EventFilter::default();
-    let page = backend.events(&EventQuery { after: 0, filter, limit: 9, examine: 9 })?;
+    let page =
+        backend.events(&EventQuery { after: 0, before: None, filter, limit: 9, examine: 9 })?;
     ensure_eq!(page.pruned_through, 3, "pruned through");
     ensure_eq!(page.events.len(), 1, "events left");
     let applied = backend.apply(sample::create_key(&sample::key(1, "acme")?)?)?;

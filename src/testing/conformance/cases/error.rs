@@ -67,13 +67,20 @@ const CALLS: &[Call] = &[
     }),
     ("count_keys", |b| Ok(b.count_keys(&filter()).map(drop)?)),
     ("page_owners", |b| {
-        let query =
-            OwnerPageQuery { swept: false, after: None, suspended: None, limit: 9, examine: 9 };
+        let query = OwnerPageQuery {
+            tags: crate::key::Tags::default(),
+            swept: false,
+            after: None,
+            suspended: None,
+            limit: 9,
+            examine: 9,
+        };
         Ok(b.page_owners(&query).map(drop)?)
     }),
     ("events", |b| {
         let filter = EventFilter::default();
-        Ok(b.events(&EventQuery { after: 0, filter, limit: 9, examine: 9 }).map(drop)?)
+        Ok(b.events(&EventQuery { after: 0, before: None, filter, limit: 9, examine: 9 })
+            .map(drop)?)
     }),
     ("last_event", |b| Ok(b.last_event().map(drop)?)),
     ("prune_events", |b| Ok(b.prune_events(sample::at(9), 100).map(drop)?)),

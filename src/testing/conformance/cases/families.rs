@@ -1,10 +1,10 @@
 //! All cases of the suite.
 
 use super::{
-    atomic, damage, durable, error, order, query_events, query_keys, query_owners, query_scan,
-    race, request, rule_alerts, rule_counts, rule_lapses, rule_names, rule_numeric_ids,
-    rule_owners, rule_preconditions, rule_records, rule_store, size, sweep, usage, usage_quota,
-    wait,
+    atomic, damage, durable, error, order, query_events, query_key_filters, query_keys,
+    query_newest_events, query_owners, query_scan, race, request, rule_alerts, rule_counts,
+    rule_lapses, rule_names, rule_numeric_ids, rule_owners, rule_preconditions, rule_records,
+    rule_store, size, sweep, usage, usage_quota, wait,
 };
 use crate::testing::conformance::Case;
 
@@ -30,8 +30,10 @@ const FAMILIES: &[&[Case]] = &[
     error::CASES,
     query_scan::CASES,
     query_keys::CASES,
+    query_key_filters::CASES,
     query_owners::CASES,
     query_events::CASES,
+    query_newest_events::CASES,
     size::CASES,
     usage::CASES,
     usage_quota::CASES,

@@ -41,7 +41,7 @@ list![
 
 /// Thirty events in which keys, owners, actors, kinds and times mix; all fields of some, few of
 /// others.
-fn drafts() -> Result<Vec<EventDraft>, Failure> {
+pub(super) fn drafts() -> Result<Vec<EventDraft>, Failure> {
     let kinds = [EventKind::TokenRevealed, EventKind::KeyBlocked, EventKind::OwnerSuspended];
     let mut drafts = Vec::new();
     for n in 0..30_u32 {
@@ -70,7 +70,7 @@ fn drafts() -> Result<Vec<EventDraft>, Failure> {
 }
 
 /// A store with these events, and no others: the first is that of its creation.
-fn store<'a>(lab: &Lab<'a>, drafts: &[EventDraft]) -> Result<Instance<'a>, Failure> {
+pub(super) fn store<'a>(lab: &Lab<'a>, drafts: &[EventDraft]) -> Result<Instance<'a>, Failure> {
     let backend = lab.blank()?;
     let mut batch = vec![sample::create_metadata(&sample::metadata()?)?];
     batch.resize_with(drafts.len(), || Change::of(Write::Nothing, drafts[0].clone()));
@@ -91,12 +91,12 @@ fn numbered(drafts: &[EventDraft]) -> Vec<Event> {
     drafts.iter().zip(1..).map(event).collect()
 }
 
-fn expected(drafts: &[EventDraft], filter: &EventFilter) -> Vec<u64> {
+pub(super) fn expected(drafts: &[EventDraft], filter: &EventFilter) -> Vec<u64> {
     let events = numbered(drafts);
     events.iter().filter(|event| filter.matches(event)).map(|event| event.sequence).collect()
 }
 
-fn numbers(events: &[Event]) -> Vec<u64> {
+pub(super) fn numbers(events: &[Event]) -> Vec<u64> {
     events.iter().map(|event| event.sequence).collect()
 }
 
@@ -110,13 +110,16 @@ fn tried(lab: &Lab<'_>, filters: &[EventFilter]) -> Tested {
         ensure!(expected.len() < drafts.len(), "all sample events are of {filter:?}");
         let shown = walk::events(&*backend, 0, filter, walk::WIDE)?;
         ensure_eq!(numbers(&shown), expected, "events of {filter:?}");
+        let shown = walk::newest_events(&*backend, (0, u64::MAX), filter, walk::WIDE)?;
+        let expected: Vec<u64> = expected.into_iter().rev().collect();
+        ensure_eq!(numbers(&shown), expected, "events of {filter:?}, newest first");
     }
     Ok(())
 }
 
 fn page(backend: &Instance<'_>, after: u64) -> Result<EventPage, Failure> {
     let filter = EventFilter::default();
-    Ok(backend.events(&EventQuery { after, filter, limit: 100, examine: 100 })?)
+    Ok(backend.events(&EventQuery { after, before: None, filter, limit: 100, examine: 100 })?)
 }
 
 fn query_events_show_every_field(lab: &Lab<'_>) -> Tested {
@@ -259,7 +262,13 @@ fn query_pages_of_events_keep_to_their_limit(lab: &Lab<'_>) -> Tested {
     for filter in [EventFilter::default(), EventFilter { kind, ..EventFilter::default() }] {
         let expected = expected(&drafts, &filter);
         for limit in [1, 2, expected.len() - 1] {
-            let query = EventQuery { after: 0, filter: filter.clone(), limit, examine: 1_000 };
+            let query = EventQuery {
+                after: 0,
+                before: None,
+                filter: filter.clone(),
+                limit,
+                examine: 1_000,
+            };
             let page = backend.events(&query)?;
             ensure_eq!(numbers(&page.events), expected[..limit], "a page of at most {limit}");
             ensure!(page.next.is_some(), "a page that was cut doesn't say so");
@@ -272,7 +281,7 @@ fn query_pages_of_events_examine_no_more_than_told(lab: &Lab<'_>) -> Tested {
     let backend = store(lab, &drafts()?)?;
     for examine in [1, 3, 29] {
         let filter = EventFilter::default();
-        let query = EventQuery { after: 0, filter, limit: 100, examine };
+        let query = EventQuery { after: 0, before: None, filter, limit: 100, examine };
         let page = backend.events(&query)?;
         let expected: Vec<u64> = (1..=examine as u64).collect();
         ensure_eq!(numbers(&page.events), expected, "a page that looks at {examine}");
@@ -304,6 +313,8 @@ fn query_pages_of_events_are_complete(lab: &Lab<'_>) -> Tested {
 
 fn query_pages_of_no_events_are_empty(lab: &Lab<'_>) -> Tested {
     let backend = lab.blank()?;
+    let newest = walk::newest_events(&*backend, (0, 9), &EventFilter::default(), walk::WIDE)?;
+    ensure!(newest.is_empty(), "a new database has newest events");
     for after in [0, 5] {
         let page = page(&backend, after)?;
         ensure!(page.events.is_empty(), "a new database has events");
@@ -373,7 +384,7 @@ fn query_pruning_says_how_far_it_went(lab: &Lab<'_>) -> Tested {
     }
     // A caller that asks with a filter, or for one event, has missed the other events too.
     let filter = EventFilter { key: Some(sample::key_id(77)), ..EventFilter::default() };
-    let query = EventQuery { after: 0, filter, limit: 1, examine: 1 };
+    let query = EventQuery { after: 0, before: None, filter, limit: 1, examine: 1 };
     ensure_eq!(backend.events(&query)?.pruned_through, 10, "pruned through, by a filter");
     backend.prune_events(sample::at(1_000), 100)?;
     ensure_eq!(page(&backend, 0)?.pruned_through, 29, "pruned through after all but the newest");

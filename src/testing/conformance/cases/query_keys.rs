@@ -2,7 +2,8 @@
 
 use crate::backend::{KeyFilter, KeyPage, KeyPageQuery, StateSet};
 use crate::id::KeyId;
-use crate::key::{KeyRecord, Kind, State};
+use crate::key::{KeyRecord, Kind, PrefixNumber, State, Tags, TokenRecord};
+use crate::permission::Access;
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -35,12 +36,12 @@ const OWNERS: [&str; 3] = ["acme", "acme2", "beta"];
 /// All of them expire, some before and some after this.
 const NOW: u64 = 50;
 
-fn all() -> KeyFilter {
+pub(super) fn all() -> KeyFilter {
     KeyFilter::new(StateSet::ALL, sample::at(NOW))
 }
 
 /// Thirty keys in which owners, kinds and switches mix, oldest first.
-fn mixed() -> Result<Vec<KeyRecord>, Failure> {
+pub(super) fn mixed() -> Result<Vec<KeyRecord>, Failure> {
     let mut keys = Vec::new();
     for n in 0..30 {
         let mut key = sample::key(n, OWNERS[n as usize % 3])?;
@@ -53,6 +54,34 @@ fn mixed() -> Result<Vec<KeyRecord>, Failure> {
             4 => Some(sample::key_id(1_000)),
             _ => None,
         };
+        key.name = match n % 6 {
+            0 => None,
+            1 => sample::name("build")?,
+            2 => sample::name("Build")?,
+            3 => sample::name(&format!("build server {n}"))?,
+            4 => sample::name(&format!("b\u{fc}ro {n}"))?,
+            _ => sample::name("nightly build")?,
+        };
+        // The second prefix, in tokens before the current one too.
+        let prefix = PrefixNumber::new(u8::from(n % 3 == 1))?;
+        key.current.digest.prefix = prefix;
+        if n % 4 == 1 {
+            key.current =
+                TokenRecord { digest: key.current.digest.clone(), ..sample::token(n, 2)? };
+            key.previous = vec![sample::previous(n, 1)?];
+        }
+        key.access = match n % 4 {
+            0 => Access::Full,
+            1 => Access::ReadOnly,
+            2 => Access::limited(["links:read", "users:write"])?,
+            _ => Access::limited(["links:*"])?,
+        };
+        key.tags = match n % 4 {
+            0 => Tags::default(),
+            1 => Tags::new(["ci"])?,
+            2 => Tags::new(["ci", "env=prod"])?,
+            _ => Tags::new(["CI", "ci2", "env=test"])?,
+        };
         key.expires_at = (n % 2 == 0).then(|| sample::at(40 + u64::from(n)));
         key.deactivated = if n % 5 == 1 { Some(sample::switch(1)?) } else { None };
         key.blocked = if n % 7 == 2 { Some(sample::switch(1)?) } else { None };
@@ -63,7 +92,7 @@ fn mixed() -> Result<Vec<KeyRecord>, Failure> {
 }
 
 /// A store with these keys, created in an order that no query uses.
-fn store<'a>(lab: &Lab<'a>, keys: &[KeyRecord]) -> Result<Instance<'a>, Failure> {
+pub(super) fn store<'a>(lab: &Lab<'a>, keys: &[KeyRecord]) -> Result<Instance<'a>, Failure> {
     let backend = lab.with_owners(&OWNERS)?;
     let (odd, even): (Vec<_>, Vec<_>) =
         keys.iter().enumerate().partition(|(position, _)| position % 2 == 1);
@@ -77,11 +106,15 @@ fn store<'a>(lab: &Lab<'a>, keys: &[KeyRecord]) -> Result<Instance<'a>, Failure>
 }
 
 /// The keys that a filter should show, newest first.
-fn expected(keys: &[KeyRecord], filter: &KeyFilter) -> Vec<KeyId> {
+pub(super) fn expected(keys: &[KeyRecord], filter: &KeyFilter) -> Vec<KeyId> {
     keys.iter().rev().filter(|key| filter.matches(key)).map(|key| key.id).collect()
 }
 
-fn expect_shown(backend: &Instance<'_>, keys: &[KeyRecord], filter: &KeyFilter) -> Tested {
+pub(super) fn expect_shown(
+    backend: &Instance<'_>,
+    keys: &[KeyRecord],
+    filter: &KeyFilter,
+) -> Tested {
     let shown = walk::keys(&**backend, filter, walk::WIDE)?;
     ensure_eq!(shown, expected(keys, filter), "keys of {filter:?}");
     Ok(())

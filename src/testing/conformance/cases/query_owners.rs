@@ -2,7 +2,7 @@
 
 use crate::backend::OwnerPageQuery;
 use crate::id::OwnerId;
-use crate::key::OwnerRecord;
+use crate::key::{OwnerRecord, Tags};
 use crate::testing::conformance::Failure;
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
@@ -16,6 +16,7 @@ use crate::testing::conformance::walk;
 list![
     query_owners_come_in_ascending_order,
     query_owners_are_suspended_or_not,
+    query_owners_are_those_with_tags,
     query_owners_are_those_after_a_bound,
     query_pages_of_owners_show_every_field,
     query_pages_of_owners_keep_to_their_limit,
@@ -32,7 +33,12 @@ fn ascending() -> Result<Vec<OwnerRecord>, Failure> {
     let mut owners = Vec::new();
     for (id, n) in ASCENDING.into_iter().zip(0..) {
         let suspended = if n % 3 == 2 { Some(sample::switch(n)?) } else { None };
-        owners.push(OwnerRecord { suspended, ..sample::owner(id)? });
+        let tags = match n % 4 {
+            0 => Tags::default(),
+            1 => Tags::new(["trial"])?,
+            _ => Tags::new(["plan=gold", "trial"])?,
+        };
+        owners.push(OwnerRecord { suspended, tags, ..sample::owner(id)? });
     }
     Ok(owners)
 }
@@ -69,12 +75,33 @@ fn query_owners_are_suspended_or_not(lab: &Lab<'_>) -> Tested {
     Ok(())
 }
 
+/// Those that have each of the tags; also among the suspended, and page by page.
+fn query_owners_are_those_with_tags(lab: &Lab<'_>) -> Tested {
+    let backend = store(lab)?;
+    for tags in [&["trial"] as &[&str], &["trial", "plan=gold"], &["plan"], &["Trial"]] {
+        let tags = Tags::new(tags)?;
+        for suspended in [None, Some(true), Some(false)] {
+            let has_tags = |owner: &OwnerRecord| owner.tags.contains_all(&tags);
+            let has_them: Vec<OwnerId> =
+                ascending()?.into_iter().filter(has_tags).map(|owner| owner.id).collect();
+            let mut expected = expected(suspended)?;
+            expected.retain(|id| has_them.contains(id));
+            for bounds in walk::NARROW.into_iter().chain([walk::WIDE]) {
+                let shown = walk::tagged_owners(&*backend, (suspended, false), &tags, bounds)?;
+                ensure_eq!(shown, expected, "owners with {tags:?} by pages of {bounds:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The bound itself is not shown, and need not be an owner that is there.
 fn query_owners_are_those_after_a_bound(lab: &Lab<'_>) -> Tested {
     let backend = store(lab)?;
     for after in ASCENDING.into_iter().chain(["!", "C", "a\u{a0}", "zzz", "\u{10ffff}"]) {
         let bound = sample::owner_id(after)?;
         let query = OwnerPageQuery {
+            tags: Tags::default(),
             swept: false,
             after: Some(bound),
             suspended: None,
@@ -94,7 +121,14 @@ fn query_pages_of_owners_show_every_field(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
     let owners = [sample::owner("a")?, sample::largest_owner("b")?];
     backend.apply_all(&[sample::create_owner(&owners[0])?, sample::create_owner(&owners[1])?])?;
-    let query = OwnerPageQuery { swept: false, after: None, suspended: None, limit: 9, examine: 9 };
+    let query = OwnerPageQuery {
+        tags: Tags::default(),
+        swept: false,
+        after: None,
+        suspended: None,
+        limit: 9,
+        examine: 9,
+    };
     let page = backend.page_owners(&query)?;
     ensure_eq!(page.owners.len(), 2, "owners on the page");
     for (shown, owner) in page.owners.iter().zip(&owners) {
@@ -109,8 +143,14 @@ fn query_pages_of_owners_keep_to_their_limit(lab: &Lab<'_>) -> Tested {
     for suspended in [None, Some(true), Some(false)] {
         let expected = expected(suspended)?;
         for limit in [1, 2, expected.len() - 1] {
-            let query =
-                OwnerPageQuery { swept: false, after: None, suspended, limit, examine: 1_000 };
+            let query = OwnerPageQuery {
+                tags: Tags::default(),
+                swept: false,
+                after: None,
+                suspended,
+                limit,
+                examine: 1_000,
+            };
             let page = backend.page_owners(&query)?;
             let shown: Vec<OwnerId> = page.owners.iter().map(|owner| owner.id).collect();
             ensure_eq!(shown, expected[..limit], "a page of at most {limit}");
@@ -124,8 +164,14 @@ fn query_pages_of_owners_examine_no_more_than_told(lab: &Lab<'_>) -> Tested {
     let backend = store(lab)?;
     let expected = expected(None)?;
     for examine in [1, 3, 9] {
-        let query =
-            OwnerPageQuery { swept: false, after: None, suspended: None, limit: 100, examine };
+        let query = OwnerPageQuery {
+            tags: Tags::default(),
+            swept: false,
+            after: None,
+            suspended: None,
+            limit: 100,
+            examine,
+        };
         let page = backend.page_owners(&query)?;
         let shown: Vec<OwnerId> = page.owners.iter().map(|owner| owner.id).collect();
         ensure_eq!(shown, expected[..examine], "a page that looks at {examine}");
@@ -148,7 +194,14 @@ fn query_pages_of_owners_are_complete(lab: &Lab<'_>) -> Tested {
 fn query_pages_of_no_owners_are_empty(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
     for after in [None, Some(sample::owner_id("acme")?)] {
-        let query = OwnerPageQuery { swept: false, after, suspended: None, limit: 9, examine: 9 };
+        let query = OwnerPageQuery {
+            tags: Tags::default(),
+            swept: false,
+            after,
+            suspended: None,
+            limit: 9,
+            examine: 9,
+        };
         let page = backend.page_owners(&query)?;
         ensure_eq!(page.owners.len(), 0, "owners of an empty store");
         ensure_eq!(page.next, None, "what comes after nothing");

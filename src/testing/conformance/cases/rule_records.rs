@@ -2,7 +2,7 @@
 
 use crate::backend::{Precondition, Rejection, Scanned};
 use crate::id::{NumericId, Version};
-use crate::key::{KeyRecord, Limits, OwnerRecord, StoreMetadata, StoreRules};
+use crate::key::{KeyRecord, Limits, OwnerRecord, StoreMetadata, StoreRules, Tags};
 use crate::testing::conformance::ask::Ask;
 use crate::testing::conformance::case::list;
 use crate::testing::conformance::failure::{Tested, ensure, ensure_eq};
@@ -84,6 +84,7 @@ fn rule_a_replaced_key_reads_back(lab: &Lab<'_>) -> Tested {
         current: sample::token(1, 2)?,
         blocked: Some(sample::switch(3)?),
         seal: Some(sample::seal()),
+        tags: Tags::new(["ci", "env=prod"])?,
         ..sample::key(1, "acme")?
     };
     backend.apply(sample::create_key(&full)?)?;
@@ -93,6 +94,7 @@ fn rule_a_replaced_key_reads_back(lab: &Lab<'_>) -> Tested {
         previous: Vec::new(),
         blocked: None,
         seal: None,
+        tags: Tags::default(),
         ..sample::changed_key(&full)
     };
     backend.apply(sample::replace_key(&bare)?)?;
