@@ -1,4 +1,4 @@
-//! Alerts about a user's keys, which the store writes by itself as events: keys that nobody uses, and
+//! Alerts about a user's keys, which the store writes by itself as events: keys that are unused, and
 //! tokens whose use is suspicious.
 
 use std::collections::VecDeque;
