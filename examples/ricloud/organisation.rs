@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use keyhasp::{Authenticated, CreateKey, CreateOwner, Invalid, KeyStore, UpdateOwner};
+use keyhasp::{Authenticated, CreateKey, CreateOwner, Invalid, KeyStore, OwnerKeys, UpdateOwner};
 use serde_json::{Map, Value, json};
 
 use super::faults::Fault;
@@ -32,7 +32,7 @@ pub(crate) async fn current(
     State(store): State<Arc<dyn KeyStore>>,
     caller: Authenticated,
 ) -> Result<Json<Value>, Fault> {
-    let owner = for_organisation(&caller, Arc::clone(&store), |keys| keys.owner()).await?;
+    let owner = for_organisation(&caller, Arc::clone(&store), OwnerKeys::owner).await?;
     let default = |name| owner.defaults.get(name).cloned();
     let scopes = permissions::of_access(&owner.max_access, store.catalogue());
     let scopes: Map<_, _> = scopes.into_iter().map(|name| (name.to_owned(), json!([]))).collect();

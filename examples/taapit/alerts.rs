@@ -1,6 +1,7 @@
 //! Alerts about a user's keys, which the store writes by itself as events: keys that are unused, and
 //! tokens whose use is suspicious.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ fn newest(keys: &DelegatedKeys) -> Result<Vec<(Event, &'static str)>, Error> {
         }
         all.extend(newest.into_iter().map(|event| (event, message)));
     }
-    all.sort_by(|(one, _), (other, _)| other.sequence.cmp(&one.sequence));
+    all.sort_by_key(|(event, _)| Reverse(event.sequence));
     all.truncate(MAX_ALERTS);
     Ok(all)
 }
