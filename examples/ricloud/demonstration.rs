@@ -1,15 +1,17 @@
 //! Two organisations for a demonstration.
 //!
 //! The first is five weeks old. It has keys 1 (good), 3 (deactivated by the organisation), 4
-//! (blocked by an administrator) and 5 (an expired trial). The second has key 2.
+//! (blocked by an administrator) and 5 (an expired trial). By default its keys use storage
+//! configuration 1 and webhook configuration 2. The second has key 2, and no default.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyhasp::{Access, AdminKeys, Clock, CreateKey, CreateOwner, Error, Expiry, NumericId};
+use keyhasp::{Access, AdminKeys, Clock, CreateKey, Error, Expiry, NumericId};
 use keyhasp::{Key, KeyStore, ManualClock, NumericIdChoice, OwnerId, OwnerKeys, SystemClock};
 use serde_json::{Value, json};
 
+use super::organisation;
 use super::shared::Outcome;
 
 const ACTOR: &str = "demonstration";
@@ -34,8 +36,10 @@ pub(crate) fn fill(open: impl FnOnce(Arc<dyn Clock>) -> Outcome<Arc<dyn KeyStore
     let admin = AdminKeys::new(Arc::clone(&store), ACTOR)?;
     let (first, second) = (OwnerId::new("1")?, OwnerId::new("2")?);
     let standard = || CreateKey::new(Access::Full);
-    once(&admin, GOOD, |key| admin.create_owner(&first, CreateOwner::with_key(key)), standard())?;
-    once(&admin, OTHER, |key| admin.create_owner(&second, CreateOwner::with_key(key)), standard())?;
+    let create = |id, key| admin.create_owner(id, organisation::with_key(key)?);
+    once(&admin, GOOD, |key| create(&first, key), standard())?;
+    admin.update_owner(&first, organisation::set_defaults([1.into(), 2.into()]))?;
+    once(&admin, OTHER, |key| create(&second, key), standard())?;
     let deactivated = once(&admin, DEACTIVATED, |key| admin.create(&first, key), standard())?;
     OwnerKeys::new(Arc::clone(&store), first, ACTOR)?.deactivate(deactivated.id)?;
     let blocked = once(&admin, BLOCKED, |key| admin.create(&first, key), standard())?;

@@ -29,7 +29,7 @@ impl Fault {
         Self::new(StatusCode::NOT_FOUND, "not-found", "This resource cannot be found.")
     }
 
-    pub(crate) fn invalid_body(message: &str) -> Self {
+    pub(crate) fn invalid_body(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid-body", message)
     }
 
@@ -53,8 +53,12 @@ impl From<BodyFault> for Fault {
                 let status = StatusCode::PAYLOAD_TOO_LARGE;
                 Self::new(status, "invalid-body", "The request body is too large.")
             }
-            BodyFault::Interrupted | BodyFault::NotJson => {
-                Self::invalid_body("The request body is not valid JSON.")
+            BodyFault::Empty => {
+                Self::invalid_body("The request has no body. Without parameters, send `{}`.")
+            }
+            BodyFault::Interrupted => Self::invalid_body("The request body ended too soon."),
+            BodyFault::NotJson(why) => {
+                Self::invalid_body(format!("The request body is not valid JSON: {why}."))
             }
         }
     }

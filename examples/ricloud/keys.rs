@@ -8,7 +8,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use keyhasp::store::Unavailable;
 use keyhasp::{Access, AsyncKeys, Authenticated, CreateKey, Error, NumericIdChoice};
-use keyhasp::{Key, KeyId, KeyStore, ListKeys, OwnerKeys, Rotate, Token, UpdateKey};
+use keyhasp::{
+    Catalogue, Key, KeyId, KeyStore, ListKeys, Owner, OwnerKeys, Rotate, Token, UpdateKey,
+};
 use serde_json::{Value, json};
 
 use super::faults::Fault;
@@ -29,22 +31,29 @@ pub(crate) async fn create(
         .settings(settings(body)?)
         .numeric_id(NumericIdChoice::Next)
         .recoverable();
-    let issued = for_organisation(&caller, store, |keys| keys.create(request)).await?;
-    Ok((StatusCode::CREATED, Json(key(&issued.key, &issued.token))))
+    // The organisation is read first, so that nothing can fail after the creation.
+    let created = for_organisation(&caller, Arc::clone(&store), |keys| {
+        Ok((keys.owner()?, keys.create(request)?))
+    });
+    let (owner, issued) = created.await?;
+    let shown = key(&issued.key, &owner, store.catalogue(), &issued.token);
+    Ok((StatusCode::CREATED, Json(shown)))
 }
 
 /// Answers `GET /keys/{id}`.
 pub(crate) async fn retrieve(State(store): Store, caller: Authenticated, Id(id): Id) -> Answer {
-    let (found, token) =
-        for_organisation(&caller, store, move |keys| show(keys, keys.find(id)?.id)).await?;
-    Ok(Json(key(&found, &token)))
+    let shown =
+        for_organisation(&caller, Arc::clone(&store), move |keys| show(keys, keys.find(id)?.id));
+    let Shown { key: found, owner, token } = shown.await?;
+    Ok(Json(key(&found, &owner, store.catalogue(), &token)))
 }
 
 /// Answers `GET /key`.
 pub(crate) async fn current(State(store): Store, caller: Authenticated) -> Answer {
     let id = caller.verified_key().ok_or_else(Fault::not_found)?.key_id();
-    let (found, token) = for_organisation(&caller, store, move |keys| show(keys, id)).await?;
-    Ok(Json(key(&found, &token)))
+    let shown = for_organisation(&caller, Arc::clone(&store), move |keys| show(keys, id));
+    let Shown { key: found, owner, token } = shown.await?;
+    Ok(Json(key(&found, &owner, store.catalogue(), &token)))
 }
 
 /// Answers `POST /keys/{id}`.
@@ -55,21 +64,23 @@ pub(crate) async fn update(
     body: JsonBody,
 ) -> Answer {
     let update = UpdateKey::new().settings(settings(body)?);
-    let updated = for_organisation(&caller, store, move |keys| {
+    let updated = for_organisation(&caller, Arc::clone(&store), move |keys| {
         let id = keys.find(id)?.id;
         loop {
             // The token is read before the update, so that nothing can fail after it. The version
             // or the generation shows a rotation in between.
-            let (before, token) = show(keys, id)?;
+            let Shown { key: before, owner, token } = show(keys, id)?;
             match keys.if_version(before.version).update(id, update.clone()) {
-                Ok(after) if after.generation == before.generation => return Ok((after, token)),
+                Ok(after) if after.generation == before.generation => {
+                    return Ok(Shown { key: after, owner, token });
+                }
                 Ok(_) | Err(Error::Conflict { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
     });
-    let (updated, token) = updated.await?;
-    Ok(Json(key(&updated, &token)))
+    let Shown { key: updated, owner, token } = updated.await?;
+    Ok(Json(key(&updated, &owner, store.catalogue(), &token)))
 }
 
 /// Answers `POST /keys/{id}/rotate`.
@@ -80,21 +91,29 @@ pub(crate) async fn rotate(
     body: JsonBody,
 ) -> Answer {
     let request = if force(body)? { Rotate::forced() } else { Rotate::new() };
-    let rotated =
-        for_organisation(&caller, store, move |keys| keys.rotate(keys.find(id)?.id, request));
-    let rotated = rotated.await?;
-    Ok(Json(key(&rotated.key, &rotated.token)))
+    let rotated = for_organisation(&caller, Arc::clone(&store), move |keys| {
+        Ok((keys.owner()?, keys.rotate(keys.find(id)?.id, request)?))
+    });
+    let (owner, rotated) = rotated.await?;
+    Ok(Json(key(&rotated.key, &owner, store.catalogue(), &rotated.token)))
 }
 
 /// Answers `GET /keys`, newest first.
 pub(crate) async fn list(State(store): Store, caller: Authenticated, listing: Listing) -> Answer {
-    let page = for_organisation(&caller, store, move |keys| page(keys, &listing)).await?;
-    Ok(Json(page?))
+    let catalogue = Arc::clone(&store);
+    let page =
+        for_organisation(&caller, store, move |keys| page(keys, &listing, catalogue.catalogue()));
+    Ok(Json(page.await??))
 }
 
 /// Returns a page, whether it is the last, and the number of keys that match the filters. The inner
 /// error is a fault of the query.
-fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Error> {
+fn page(
+    keys: &OwnerKeys,
+    listing: &Listing,
+    catalogue: &Catalogue,
+) -> Result<Result<Value, Fault>, Error> {
+    let owner = keys.owner()?;
     let mut query = ListKeys::new().limit(listing.limit);
     if let Some(kind) = listing.kind {
         query = query.kind(kind);
@@ -123,8 +142,10 @@ fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Err
         }
         _ => false,
     };
+    let shown = page.items.iter();
+    let shown = shown.filter_map(|item| Some((&item.key, item.token.as_ref()?)));
     let data: Vec<Value> =
-        page.items.iter().filter_map(|item| Some(key(&item.key, item.token.as_ref()?))).collect();
+        shown.map(|(found, token)| key(found, &owner, catalogue, token)).collect();
     Ok(Ok(json!({
         "resource": "list",
         "data": data,
@@ -134,13 +155,22 @@ fn page(keys: &OwnerKeys, listing: &Listing) -> Result<Result<Value, Fault>, Err
     })))
 }
 
-/// Returns a key and its current token.
-fn show(keys: &OwnerKeys, id: KeyId) -> Result<(Key, Token), Error> {
+/// The data of an answer.
+#[derive(Debug)]
+struct Shown {
+    key: Key,
+    owner: Owner,
+    token: Token,
+}
+
+/// Returns a key, its organisation and its current token.
+fn show(keys: &OwnerKeys, id: KeyId) -> Result<Shown, Error> {
     loop {
+        let owner = keys.owner()?;
         let (key, token) = (keys.get(id)?, keys.reveal_token(id).map_err(only_read)?);
         // A rotation in between would pair the key with another token.
         if keys.get(id)?.generation == key.generation {
-            return Ok((key, token));
+            return Ok(Shown { key, owner, token });
         }
     }
 }
@@ -161,7 +191,7 @@ fn only_read(error: Error) -> Error {
 /// otherwise a call that has begun could end well after the key's revocation. A previous token will
 /// do, since clients rotate a key and then read it with the token that they have. The events name
 /// the key.
-async fn for_organisation<T: Send + 'static>(
+pub(crate) async fn for_organisation<T: Send + 'static>(
     caller: &Authenticated,
     store: Arc<dyn KeyStore>,
     calls: impl FnOnce(&OwnerKeys) -> Result<T, Error> + Send + 'static,

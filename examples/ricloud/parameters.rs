@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::configs;
 use super::faults::Fault;
 use super::resource::id;
-use super::shared::JsonBody;
+use super::shared::{BodyFault, JsonBody};
 
 /// Parameters that were not taken yet, and the faults found so far.
 #[derive(Debug)]
@@ -94,8 +94,11 @@ pub(crate) fn settings(body: JsonBody) -> Result<Value, Fault> {
     Ok(patch.into())
 }
 
-/// Reads whether a rotation ends the previous tokens at once.
+/// Reads whether a rotation ends the previous tokens at once. The documented command sends no body.
 pub(crate) fn force(body: JsonBody) -> Result<bool, Fault> {
+    if matches!(body, JsonBody(Err(BodyFault::Empty))) {
+        return Ok(false);
+    }
     let mut parameters = Parameters::of_body(body)?;
     let force = parameters.take("force", "This must be true or false.", Value::as_bool);
     parameters.finish()?;

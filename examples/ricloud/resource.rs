@@ -2,31 +2,44 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use keyhasp::{Key, NumericId, Timestamp, Token};
+use keyhasp::{Catalogue, Key, NumericId, Owner, OwnerId, Timestamp, Token};
 use serde_json::{Value, json};
 
 use super::faults::Fault;
+use super::permissions;
 
 /// Returns the view of a key with its current token.
-pub(crate) fn key(key: &Key, token: &Token) -> Value {
-    let own = |name| key.own_settings.get(name).cloned();
+pub(crate) fn key(key: &Key, owner: &Owner, catalogue: &Catalogue, token: &Token) -> Value {
+    let mut shown = without_token(key, owner, catalogue);
+    shown["token"] = token.expose().into();
+    shown
+}
+
+/// Returns the view of a key without its token. The configurations are those that the key uses: its
+/// own, or its organisation's. `scopes`, the permissions of the key, is a member of ours.
+pub(crate) fn without_token(key: &Key, owner: &Owner, catalogue: &Catalogue) -> Value {
     json!({
         "id": key.numeric_id,
         "resource": "key",
-        "organisation": key.owner.as_str().parse::<u64>().ok(),
+        "organisation": number(&key.owner),
         "type": key.kind,
-        "config": own("config").unwrap_or_else(|| json!({})),
-        "storage_config": own("storage_config"),
-        "webhook_config": own("webhook_config"),
-        "token": token.expose(),
+        "config": key.own_settings.get("config").cloned().unwrap_or_else(|| json!({})),
+        "storage_config": key.settings.get("storage_config"),
+        "webhook_config": key.settings.get("webhook_config"),
+        "scopes": permissions::of_key(key, owner, catalogue),
         "state": key.state,
         "date_created": date(key.created_at),
         "date_expires": key.expires_at.map(date),
     })
 }
 
+/// Returns the number of an organisation.
+pub(crate) fn number(organisation: &OwnerId) -> Option<u64> {
+    organisation.as_str().parse().ok()
+}
+
 /// Formats a date with six digits of a second, or none: the two forms of the API.
-fn date(at: Timestamp) -> String {
+pub(crate) fn date(at: Timestamp) -> String {
     let text = at.to_string();
     match text.trim_end_matches('Z').split_once('.') {
         Some((seconds, fraction)) => format!("{seconds}.{fraction:0<6}Z"),

@@ -22,6 +22,8 @@ use super::shared::{BodyFault, JsonBody};
 use super::tenant::TenantId;
 
 const JSON: &str = "application/json";
+const CHARSET: &str = "charset";
+const UTF_8: &str = "utf-8";
 
 pub(crate) async fn create_api_key(
     State(service): State<Arc<Service>>,
@@ -29,12 +31,14 @@ pub(crate) async fn create_api_key(
     headers: HeaderMap,
     JsonBody(body): JsonBody<Members>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    if headers.get(CONTENT_TYPE).is_none_or(|content_type| content_type != JSON) {
+    if !has_json(&headers) {
         return Err(Problem::INVALID_CONTENT_TYPE);
     }
     let members = body.map_err(|fault| match fault {
         BodyFault::TooLarge => Problem::BODY_TOO_LARGE,
-        BodyFault::Interrupted | BodyFault::NotJson => Problem::MALFORMED_JSON,
+        BodyFault::Empty | BodyFault::Interrupted | BodyFault::NotJson(_) => {
+            Problem::MALFORMED_JSON
+        }
     })?;
     let key = CreateApiKey::read(members, service.verifier.catalogue())?;
     key.check(service.now())?;
@@ -47,6 +51,25 @@ pub(crate) async fn create_api_key(
     let keys = service.keys_of(key.tenant_id, &caller)?;
     let issued = keys.create(key.into_request()?).await?;
     Ok((StatusCode::CREATED, Json(json!({"api_key": issued.token.expose()}))))
+}
+
+/// Tests whether the body is sent as JSON: `application/json`, alone or with `charset=utf-8`, which
+/// many clients add. JSON in another encoding can't be read. The original takes the first form
+/// alone.
+fn has_json(headers: &HeaderMap) -> bool {
+    let Some(content_type) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let mut parts = content_type.split(';').map(str::trim_ascii);
+    let is_json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case(JSON));
+    is_json && parts.all(|parameter| parameter.is_empty() || is_utf_8(parameter))
+}
+
+/// Tests for `charset=utf-8`, whose value may be quoted.
+fn is_utf_8(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else { return false };
+    let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    name.eq_ignore_ascii_case(CHARSET) && unquoted.unwrap_or(value).eq_ignore_ascii_case(UTF_8)
 }
 
 /// The model `CreateApiKeyRequest`.

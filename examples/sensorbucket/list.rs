@@ -40,7 +40,7 @@ pub(crate) async fn list_api_keys(
         Error::Invalid(_) => Problem::INVALID_PARAMS,
         error => error.into(),
     })?;
-    let next = page.next.map(|cursor| query.link(&service.url, &cursor));
+    let next = page.next.map(|cursor| query.link(&service.link_base, &cursor));
     let shown = |key: &Key| ApiKey::of(key, service.verifier.catalogue());
     Ok(Json(Page::new(page.items.iter().filter_map(shown).collect(), next)))
 }
@@ -146,11 +146,11 @@ impl Query {
     }
 
     /// Returns the link to the next page of this query.
-    fn link(&self, url: &str, cursor: &str) -> String {
+    fn link(&self, base: &str, cursor: &str) -> String {
         let query = Serializer::new(String::new())
             .extend_pairs(&self.kept)
             .append_pair(CURSOR, cursor)
             .finish();
-        format!("{url}{API_KEYS}?{query}")
+        format!("{base}{API_KEYS}?{query}")
     }
 }

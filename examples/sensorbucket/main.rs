@@ -2,7 +2,8 @@
 //!
 //! `cargo run --all-features --example sensorbucket -- --listen 127.0.0.1:3000 --db keys.db` prints
 //! one line of JSON, then serves until a signal stops it. On a new database the line contains the
-//! token of an administrator of tenants 1 and 2. It may call:
+//! token of an administrator of tenants 1 and 2. Links to further pages are relative, or begin with
+//! `--public-url`; `-- --help` lists all options. The administrator may call:
 //!
 //! ```text
 //! POST   /api/api-keys                 {"name":"…","tenant_id":1,"permissions":["READ_DEVICES"]}
@@ -34,6 +35,7 @@ mod list;
 mod name;
 mod permissions;
 mod problem;
+pub(crate) mod public_url;
 pub(crate) mod routes;
 pub(crate) mod service;
 pub(crate) mod sessions;
@@ -41,6 +43,7 @@ pub(crate) mod sessions;
 pub(crate) mod shared;
 pub(crate) mod tenant;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -51,15 +54,32 @@ use service::Service;
 use sessions::Sessions;
 use shared::{Arguments, Door, Outcome, Place};
 
+const HELP: &str = "\
+Serves the API keys of SensorBucket's tenants. The first line of output is JSON.
+
+  --listen ADDRESS    where to listen; 127.0.0.1 and a free port if not given
+  --db FILE           the database, with its secrets beside it; a temporary one if not given
+  --public-url URL    the address of the API for its clients, such as https://sensorbucket.nl/api:
+                      links to further pages begin with it; without it they are relative
+  --help              prints this, and ends
+
+A signal to stop ends it within 10 seconds.
+";
+
 #[tokio::main]
 async fn main() -> ExitCode {
     shared::exit(run(Arguments::of_this_process()).await)
 }
 
 pub(crate) async fn run(mut arguments: Arguments) -> Outcome<()> {
+    if arguments.flag("--help") {
+        return Ok(write!(std::io::stdout(), "{HELP}")?);
+    }
     let address = arguments.option("--listen")?.unwrap_or("127.0.0.1:0".into());
-    let place = Place::new(arguments.option("--db")?)?;
+    let database = arguments.option("--db")?;
+    let link_base = public_url::link_base(arguments.option("--public-url")?)?;
     arguments.finish()?;
+    let place = Place::new(database)?;
 
     let clock = Arc::new(SystemClock::new());
     let secret = place.secret("session")?;
@@ -70,7 +90,7 @@ pub(crate) async fn run(mut arguments: Arguments) -> Outcome<()> {
     let (sessions, session) = Sessions::of_one(&secret, &manages, permissions)?;
     let door = Door::open(&address).await?;
     let url = format!("{}{}", door.url(), routes::BASE);
-    let service = Service::new(Arc::clone(&store), sessions, clock, url.clone())?;
+    let service = Service::new(Arc::clone(&store), sessions, clock, link_base)?;
     let first_line = json!({
         "url": url,
         "token": token.as_ref().map(keyhasp::Token::expose),

@@ -25,8 +25,8 @@ pub(crate) struct Service {
     pub(crate) verifier: Verifier,
     sessions: Arc<Sessions>,
     clock: Arc<dyn Clock>,
-    /// The start of links.
-    pub(crate) url: String,
+    /// The start of links, before the path of a resource.
+    pub(crate) link_base: String,
 }
 
 /// Prepares the store's builder, without the place of the database.
@@ -41,12 +41,12 @@ impl Service {
         store: Arc<dyn KeyStore>,
         sessions: Sessions,
         clock: Arc<dyn Clock>,
-        url: String,
+        link_base: String,
     ) -> Result<Arc<Self>, Invalid> {
         let keys = AdminKeys::new(Arc::clone(&store), "sensorbucket")?.into();
         let verifier = Verifier::new(Arc::clone(&store));
         let sessions = Arc::new(sessions);
-        Ok(Arc::new(Self { store, keys, verifier, sessions, clock, url }))
+        Ok(Arc::new(Self { store, keys, verifier, sessions, clock, link_base }))
     }
 
     /// Builds the layer. It admits a request with a key, or with a session if no key is sent, and

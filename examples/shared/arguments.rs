@@ -39,6 +39,13 @@ impl Arguments {
         at.map(|at| self.0.remove(at)).is_some()
     }
 
+    /// Takes a command: this word and all that stands behind it, which is returned. It is called
+    /// after the options, whose values may be the same word.
+    pub(crate) fn command(&mut self, word: &str) -> Option<Vec<String>> {
+        let at = self.0.iter().position(|given| given == word)?;
+        Some(self.0.split_off(at).split_off(1))
+    }
+
     /// Rejects the first argument that is left.
     pub(crate) fn finish(self) -> Result<(), String> {
         self.0.first().map_or(Ok(()), |unknown| {

@@ -8,6 +8,7 @@ use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 
 /// The bytes of a body that are read: far more than any request here needs.
 const LIMIT: usize = 64 * 1024;
@@ -23,12 +24,15 @@ const PATIENCE: usize = 4 * 1024 * 1024;
 pub(crate) struct JsonBody<T = Value>(pub(crate) Result<T, BodyFault>);
 
 /// The fault of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BodyFault {
+    /// There is no body, or one of no bytes.
+    Empty,
     /// The connection broke within the body, so no client waits for the answer.
     Interrupted,
-    /// The body is no JSON: empty, not UTF-8, malformed, or nested deeper than 127 levels.
-    NotJson,
+    /// The body is no JSON: not UTF-8, malformed, or nested deeper than 127 levels. The text says
+    /// what is wrong and where, such as `trailing comma at line 1 column 21`, and quotes nothing.
+    NotJson(String),
     /// The body is longer than 64 KiB.
     TooLarge,
 }
@@ -57,5 +61,14 @@ async fn read<T: DeserializeOwned>(mut body: Body) -> Result<T, BodyFault> {
     if seen > LIMIT {
         return Err(BodyFault::TooLarge);
     }
-    serde_json::from_slice(&text).map_err(|_| BodyFault::NotJson)
+    if text.is_empty() {
+        return Err(BodyFault::Empty);
+    }
+    serde_json::from_slice(&text).map_err(|error| {
+        BodyFault::NotJson(match error.classify() {
+            // It quotes the value, which may be a token.
+            Category::Data => "a value is of another type than expected".to_owned(),
+            _ => error.to_string(),
+        })
+    })
 }

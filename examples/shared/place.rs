@@ -44,6 +44,11 @@ impl Place {
         Ok(Self { database, data: None, traces: None, _temporary: Some(temporary) })
     }
 
+    /// Tests whether there was no database when this process began.
+    pub(crate) fn is_new(&self) -> bool {
+        self.data.is_none()
+    }
+
     /// Opens a store on the database, with the pepper. After closing it can be opened again.
     pub(crate) fn open(&self, store: StoreBuilder) -> Outcome<Arc<dyn KeyStore>> {
         self.open_as(store, SqliteOptions::exclusive())

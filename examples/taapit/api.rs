@@ -5,16 +5,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::StatusCode;
-use axum::routing::{delete, get};
+use axum::http::{Method, StatusCode};
+use axum::middleware::map_response;
+use axum::routing::{MethodRouter, delete, get, post};
 use keyhasp::integrations::http::{PeerAddress, RateHeaders};
+use keyhasp::integrations::tower::Guard;
+use keyhasp::permission::PermissionSet;
 use keyhasp::{Invalid, KeyLayer, KeyStore, Verifier};
 use tower::Layer;
 
 use super::level::{MANAGE_KEYS, RESOURCES, reading, writing};
 use super::problem::{Problem, refused};
 use super::resources::Things;
-use super::{keys, resources};
+use super::shared::unstored;
+use super::{alerts, keys, resources};
 
 /// The state of the handlers.
 #[derive(Clone, Debug)]
@@ -28,8 +32,8 @@ pub(crate) fn connection() -> PeerAddress {
     PeerAddress::extension(|ConnectInfo(peer): &ConnectInfo<SocketAddr>| peer.ip())
 }
 
-/// Builds the routes. Everything under `/v1` needs a key. A read-only key is rejected for a method
-/// that changes things, before anything more is checked. The layer wraps a whole router. Inside
+/// Builds the routes. Everything under `/v1` needs a key. A read-only key is rejected for every
+/// method but `GET`, before anything more is checked. The layer wraps a whole router. Inside
 /// that router, axum would add the allowed methods to a rejection.
 pub(crate) fn routes(store: Arc<dyn KeyStore>, peer: PeerAddress) -> Result<Router, Invalid> {
     let rate =
@@ -38,10 +42,15 @@ pub(crate) fn routes(store: Arc<dyn KeyStore>, peer: PeerAddress) -> Result<Rout
         .error_response(refused)
         .peer_address(peer)
         .rate_headers(rate);
+    let gets_alone = gets_alone(&layer, store.catalogue().read_only());
     let manages = layer.require([MANAGE_KEYS])?;
+    // The answer has a token.
+    let rotating: MethodRouter<_> = post(keys::rotate).layer(map_response(unstored));
     let mut v1 = Router::new()
         .route("/api-keys", get(keys::list).layer(manages.clone()))
         .route("/api-keys/validate", get(keys::validate))
+        .route("/api-keys/alerts", get(alerts::list).layer(manages.clone()))
+        .route("/api-keys/{id}/rotate", rotating.layer(manages.clone()))
         .route("/api-keys/{id}", delete(keys::deactivate).patch(keys::update).layer(manages));
     for resource in RESOURCES {
         let may_read = layer.require([&*reading(resource)])?;
@@ -56,6 +65,15 @@ pub(crate) fn routes(store: Arc<dyn KeyStore>, peer: PeerAddress) -> Result<Rout
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         })
         .with_state(Site { store, things: Arc::default() });
-    let v1 = layer.layer(layer.read_only_reads().layer(v1));
+    let v1 = layer.layer(layer.read_only_reads().layer(gets_alone.layer(v1)));
     Ok(Router::new().nest_service("/v1", v1).fallback(async || Problem::not_found()))
+}
+
+/// Makes a second guard of read-only keys: "GET operations only", as the documentation has it.
+/// [`read_only_reads`](KeyLayer::read_only_reads) lets `HEAD` and `OPTIONS` pass too, which read as
+/// well.
+fn gets_alone(layer: &KeyLayer, reading: PermissionSet) -> Guard {
+    layer.require_by(move |caller, request| {
+        request.method == Method::GET || !reading.is_superset(caller.permissions())
+    })
 }

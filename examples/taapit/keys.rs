@@ -1,5 +1,5 @@
 //! The `/api-keys` resource: listing the keys of the caller's user, validating the calling key,
-//! limiting a key to networks, and deactivating a key. Keys are created on the command line, since
+//! limiting a key to networks, rotating and deactivating a key. Keys are created on the command line, since
 //! the real API leaves that to its dashboard.
 
 use axum::Json;
@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use keyhasp::key::Networks;
 use keyhasp::store::AsDelegate;
 use keyhasp::{
-    AsyncKeys, Authenticated, DelegatedKeys, Error, Invalid, Key, KeyId, ListKeys, Network,
+    AsyncKeys, Authenticated, DelegatedKeys, Error, Invalid, Key, KeyId, ListKeys, Network, Rotate,
     SetLimits, State as KeyState, Timestamp, UpdateKey,
 };
 use serde_json::{Value, json};
@@ -17,9 +17,9 @@ use super::api::Site;
 use super::level;
 use super::page::{Asked, PageQuery};
 use super::problem::Problem;
-use super::shared::JsonBody;
+use super::shared::{BodyFault, JsonBody};
 
-type Answer = Result<Json<Value>, Problem>;
+pub(crate) type Answer = Result<Json<Value>, Problem>;
 
 /// Answers `GET /api-keys`.
 pub(crate) async fn list(State(site): State<Site>, caller: Authenticated, asked: Asked) -> Answer {
@@ -66,6 +66,38 @@ pub(crate) async fn update(
     Ok(Json(shown(&key)))
 }
 
+/// Answers `POST /api-keys/{id}/rotate` with the key and its new token, which is shown this once.
+pub(crate) async fn rotate(
+    State(site): State<Site>,
+    caller: Authenticated,
+    id: Result<Path<String>, PathRejection>,
+    JsonBody(body): JsonBody,
+) -> Answer {
+    let id = named(id)?;
+    let request = if force_in(body)? { Rotate::forced() } else { Rotate::new() };
+    let issued = handle(&site, &caller)?.rotate(id, request).await?;
+    let mut answer = shown(&issued.key);
+    let end = issued.key.previous_tokens.iter().map(|token| token.ends_at).max();
+    answer["previous_token_until"] = end.map(shown_time).into();
+    answer["token"] = issued.token.expose().into();
+    Ok(Json(answer))
+}
+
+/// Reads `{"force": true}`: the previous tokens end at once. Without it, or without a body, they
+/// stay valid for 6 hours. Ignores other members.
+fn force_in(body: Result<Value, BodyFault>) -> Result<bool, Problem> {
+    let body = match body {
+        Err(BodyFault::Empty) => return Ok(false),
+        body => body?,
+    };
+    match body.as_object().map(|members| members.get("force")) {
+        Some(None) => Ok(false),
+        Some(Some(Value::Bool(force))) => Ok(*force),
+        Some(Some(_)) => Err(Problem::body("force must be true or false.")),
+        None => Err(Problem::body("The body must be a JSON object, or none.")),
+    }
+}
+
 /// Reads `{"allowed_ips": ["…"]}`, or `{"allowed_ips": null}` for no limit. Ignores other members.
 fn networks_in(body: &Value) -> Result<Option<Vec<Network>>, Problem> {
     let expected =
@@ -88,7 +120,10 @@ fn named(id: Result<Path<String>, PathRejection>) -> Result<KeyId, Problem> {
 
 /// Returns a handle that acts with the caller's key. So each call checks again that the key is
 /// accepted, and reaches the keys of its own user alone.
-fn handle(site: &Site, caller: &Authenticated) -> Result<AsyncKeys<AsDelegate>, Problem> {
+pub(crate) fn handle(
+    site: &Site,
+    caller: &Authenticated,
+) -> Result<AsyncKeys<AsDelegate>, Problem> {
     let verified = caller.verified_key().ok_or_else(Problem::unauthorized)?;
     let actor = format!("api key {}", shown_id(verified.key_id()));
     DelegatedKeys::new(site.store.clone(), verified, actor)
@@ -134,7 +169,7 @@ pub(crate) fn shown_time(at: Timestamp) -> String {
     Timestamp::from_millis(seconds).unwrap_or(at).to_string()
 }
 
-fn shown_id(id: KeyId) -> String {
+pub(crate) fn shown_id(id: KeyId) -> String {
     format!("key_{:032x}", id.as_u128())
 }
 

@@ -14,8 +14,7 @@ use super::shared::BodyFault;
 /// secret learns nothing from it.
 const CHECK_THE_KEY: &str = "The API key is missing or not accepted. Check that it was copied \
     whole, that it begins with its prefix taapit_, and that it has not been deactivated.";
-const READS_ONLY: &str =
-    "This API key may only read: GET, HEAD and OPTIONS. A full-access key would do.";
+const READS_ONLY: &str = "This API key may only read: GET alone. A full-access key would do.";
 const NOT_FROM_HERE: &str = "This API key is not accepted from the address of this request.";
 const TOO_MANY: &str = "There were too many requests. Try again after the seconds that Retry-After \
     says; if that is not enough, wait twice as long each time.";
@@ -76,7 +75,10 @@ pub(crate) fn refused(response: &ErrorResponse<'_>) -> Response<String> {
             Problem::unauthorized()
         }
         AuthError::Permission(scope) => Problem::lacking(scope),
-        AuthError::ReadOnly => Problem::forbidden("read_only_key", READS_ONLY),
+        // The second is of the one guard that has a function of this service.
+        AuthError::ReadOnly | AuthError::NotAllowed => {
+            Problem::forbidden("read_only_key", READS_ONLY)
+        }
         AuthError::Verify(VerifyError::Unavailable(_)) => Problem::unavailable(),
         AuthError::Verify(VerifyError::Rejected(reason)) => match reason {
             RejectReason::AddressMissing | RejectReason::AddressRejected => {
@@ -128,7 +130,8 @@ impl From<BodyFault> for Problem {
     fn from(fault: BodyFault) -> Self {
         match fault {
             BodyFault::Interrupted => Self::body("The body ended too soon."),
-            BodyFault::NotJson => Self::body("The body must be JSON, not nested too deep."),
+            BodyFault::Empty => Self::body("The body is empty; it must be JSON."),
+            BodyFault::NotJson(why) => Self::body(format!("The body must be JSON: {why}.")),
             BodyFault::TooLarge => {
                 let message = "The body is too large.";
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)

@@ -81,14 +81,16 @@ class Refusals(Case):
         body = json.dumps(self.wish(name=""))
         authorization = ("Authorization", f"Bearer {self.token}")
         for kind in [
-            None, "", "text/plain", "application/json; charset=utf-8", "application/json;", "Application/JSON",
+            None, "", "text/plain", "application/json; charset=latin1", "application/json; boundary=x",
             "application/problem+json", "application/x-www-form-urlencoded", b"\xff",
         ]:  # fmt: skip
             headers = [authorization] + ([("Content-Type", kind)] if kind is not None else [])
             self.answered(self.service.ask("POST", "/api-keys", headers, body), 400, INVALID_TYPE)
             # It comes before what is wrong with the body.
             self.answered(self.service.ask("POST", "/api-keys", headers, "{"), 400, INVALID_TYPE)
-        self.answered(self.service.ask("POST", "/api-keys", [authorization, JSON], body), 400, NO_NAME)
+        for kind in [JSON[1], "application/json; charset=utf-8", "Application/JSON;charset=UTF-8"]:
+            headers = [authorization, ("Content-Type", kind)]
+            self.answered(self.service.ask("POST", "/api-keys", headers, body), 400, NO_NAME)
 
     def test_bodies_that_are_not_what_they_should_be(self):
         deep = 20_000

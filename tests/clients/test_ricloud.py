@@ -3,17 +3,22 @@
 import concurrent.futures
 import json
 import re
+import subprocess
+import time
 
 import ricloud
-from ricloud import Key, StorageConfig, WebhookConfig
+from ricloud import Key, Organisation, StorageConfig, WebhookConfig
 from ricloud.exceptions import RequestError
 
-from service import ServiceCase
+import service
+from service import PATIENCE, ServiceCase
 
 FIELDS = {
     "id", "resource", "organisation", "type", "config", "storage_config", "webhook_config",
-    "token", "state", "date_created", "date_expires",
+    "scopes", "token", "state", "date_created", "date_expires",
 }
+SCOPES = ["keys:read", "keys:write", "configs:read"]
+TRIAL_SCOPES = [*SCOPES, "source_type:icloud.account"]
 DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
 
 
@@ -70,7 +75,9 @@ class Calls(Case):
         key = Key.create()
         self.assert_key(key)
         self.assertEqual((key.type, key.state, key.date_expires), ("standard", "active", None))
-        self.assertEqual((key.storage_config, key.webhook_config, key.config), (None, None, {}))
+        # The organisation's.
+        self.assertEqual((key.storage_config, key.webhook_config, key.config), (1, 2, {}))
+        self.assertEqual(key.scopes, SCOPES)
         self.assertTrue(self.accepted(key.token))
         answer = self.ask("POST", "/keys", {})
         self.assertEqual(answer.status, 201)
@@ -92,6 +99,19 @@ class Calls(Case):
         self.fails(404, "not-found", StorageConfig.retrieve, 4)
         self.fails(404, "not-found", WebhookConfig.retrieve, "none")
 
+    def test_the_organisation_has_defaults_and_base_permissions(self):
+        organisation = Organisation.retrieve()
+        self.assertEqual((organisation.id, organisation.resource), (1, "organisation"))
+        defaults = (organisation.storage_config_default, organisation.webhook_config_default)
+        self.assertEqual(defaults, (1, 2))
+        self.assertEqual(organisation.permissions.scopes, {scope: [] for scope in SCOPES})
+        self.use(self.other_token)
+        organisation = Organisation.retrieve()
+        defaults = (organisation.storage_config_default, organisation.webhook_config_default)
+        self.assertEqual((organisation.id, *defaults), (2, None, None))
+        key = Key.create()
+        self.assertEqual((key.storage_config, key.webhook_config), (None, None))
+
     def test_the_docs_content_type_is_taken_too(self):
         kind = [("Content-Type", "application/json")]
         answer = self.ask("POST", "/keys", {"webhook_config": 1}, headers=kind)
@@ -105,11 +125,11 @@ class Calls(Case):
         self.assertEqual(key.storage_config, 2)
 
     def test_update_names_what_it_changes(self):
-        key = Key.create(storage_config=1, webhook_config=1, config={"publish_source_files": True})
+        key = Key.create(storage_config=3, webhook_config=1, config={"publish_source_files": True})
         key.update(webhook_config=WebhookConfig(id=2))
-        self.assertEqual((key.storage_config, key.webhook_config), (1, 2))
+        self.assertEqual((key.storage_config, key.webhook_config), (3, 2))
         key.update(storage_config=None)
-        self.assertEqual((key.storage_config, key.webhook_config), (None, 2))
+        self.assertEqual((key.storage_config, key.webhook_config), (1, 2))
         key.update()
         self.assertEqual(key.config, {"publish_source_files": True})
         key.update(config={"publish_source_files": False})
@@ -168,8 +188,9 @@ class Rotation(Case):
 
     def test_the_answer_has_the_new_token(self):
         key = Key.create()
-        for force in [False, True]:
-            answer = self.ask("POST", f"/keys/{key.id}/rotate", {"force": force})
+        # Without a body, as the documented command.
+        for body in [None, {}, {"force": False}, {"force": True}]:
+            answer = self.ask("POST", f"/keys/{key.id}/rotate", body)
             self.assertEqual(answer.status, 200)
             self.assert_key(answer.json())
             self.assertEqual(answer.json(), dict(Key.retrieve(key.id)))
@@ -243,6 +264,7 @@ class Lists(Case):
         self.assertEqual(self.page(type="trial", state="active"), ([], False, 0))
         self.assertEqual(self.page(type="standard", state="active", limit=26)[1:], (False, 26))
         trial = Key.list(type="trial")[0]
+        self.assertEqual(trial.scopes, TRIAL_SCOPES)
         self.assertRegex(trial.date_expires, DATE)
         self.assertLess(trial.date_created, trial.date_expires)
 
@@ -320,6 +342,85 @@ class TooMany(Case):
         Key.create()
 
 
+class Administrator(Case):
+    """An administrator's commands, by a process beside the service."""
+
+    def run_example(self, *arguments):
+        command = [service.EXAMPLES / "ricloud", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+
+    def admin(self, *words):
+        done = self.run_example("--db", self.service.database, "admin", *words)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        keys = [json.loads(line) for line in done.stdout.splitlines()]
+        for key in keys:
+            self.assertEqual(set(key) | {"token"}, FIELDS)
+        return keys
+
+    def becomes(self, accepted, token):
+        """The service hears of it at its next poll, seconds later at most; a machine may be slow."""
+        until = time.monotonic() + PATIENCE
+        while self.accepted(token) != accepted and time.monotonic() < until:
+            time.sleep(0.05)
+        self.assertEqual(self.accepted(token), accepted)
+
+    def test_switches(self):
+        key = Key.create()
+        for words, state in [
+            (["block", str(key.id), "its token was found in public"], "blocked"),
+            (["unblock", str(key.id)], "active"),
+            (["deactivate", str(key.id)], "deactivated"),
+            (["activate", str(key.id)], "active"),
+        ]:
+            [shown] = self.admin(*words)
+            self.assertEqual((shown["id"], shown["state"]), (key.id, state))
+            self.assertNotIn("token", shown)
+            self.becomes(state == "active", key.token)
+            self.assertEqual(Key.retrieve(key.id).state, state)
+
+    def test_a_trial_may_do_more(self):
+        [trial] = self.admin("trial", "1", "14")
+        self.assertEqual((trial["type"], trial["scopes"]), ("trial", TRIAL_SCOPES))
+        self.becomes(True, trial["token"])
+        self.assertEqual(self.ask("GET", "/sources", token=trial["token"]).status, 200)
+        body = self.refused(self.ask("GET", "/sources"), 403)
+        self.assertEqual(body["error"], "missing-scope")
+        self.assertEqual(dict(Key.retrieve(trial["id"])), trial)
+
+    def test_lists_and_defaults(self):
+        ids = [key["id"] for key in self.admin("list")]
+        self.assertEqual(ids, sorted(ids, reverse=True))
+        self.assertEqual([key["id"] for key in self.admin("list", "2")], [2])
+        own = {key["id"]: key["state"] for key in self.admin("list", "1")}
+        self.assertEqual({id: own[id] for id in [1, 3, 4, 5]},
+                         {1: "active", 3: "deactivated", 4: "blocked", 5: "expired"})
+        [shown] = self.admin("defaults", "2", "3", "none")
+        self.assertEqual((shown["storage_config"], shown["webhook_config"]), (3, None))
+        self.use(self.other_token)
+        until = time.monotonic() + PATIENCE
+        while Organisation.retrieve().storage_config_default != 3 and time.monotonic() < until:
+            time.sleep(0.05)
+        self.assertEqual(Key.current()["attrs"]["storage_config"], 3)
+
+    def test_commands_that_are_not_done(self):
+        for words in [["admin"], ["admin", "revoke", "1"], ["admin", "block", "999"], ["block", "1"]]:
+            done = self.run_example("--db", self.service.database, *words)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), words)
+            self.assertTrue(done.stderr and "panicked" not in done.stderr, done.stderr)
+        nowhere = self.service.database.with_name("other.db")
+        for arguments in [[], ["--db", nowhere]]:
+            done = self.run_example(*arguments, "admin", "list")
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("that the service has filled", done.stderr)
+        self.assertFalse(nowhere.exists())
+
+    def test_help_tells_of_them(self):
+        told = self.run_example("--help")
+        self.assertEqual((told.returncode, told.stderr), (0, ""))
+        for command in ["list", "trial", "block", "unblock", "deactivate", "activate", "defaults"]:
+            self.assertIn(f"  admin {command}", told.stdout)
+
+
 class Restart(Case):
     def test_all_is_as_it_was(self):
         line = dict(self.service.first_line)
@@ -356,7 +457,8 @@ class NotLetIn(Case):
     PATHS = [
         ("GET", "/key"), ("GET", "/keys"), ("POST", "/keys"), ("GET", "/keys/1"), ("POST", "/keys/1"),
         ("POST", "/keys/1/rotate"), ("GET", "/configs/storage/1"), ("GET", "/configs/webhook/1"),
-        ("GET", "/keys/unknown"), ("GET", "/nothing"), ("DELETE", "/keys/1"),
+        ("GET", "/organisation"), ("GET", "/sources"), ("GET", "/keys/unknown"), ("GET", "/nothing"),
+        ("DELETE", "/keys/1"),
     ]
 
     def test_nothing_is_open(self):
@@ -414,10 +516,16 @@ class BadInput(Case):
             '{"config": {"publish_source_files": tru}}', '{"storage_config": 1e999}', deep, '{"a":' * 30_000,
             "[" * 200 + "]" * 200, '{"a":' * 200 + "1" + "}" * 200, "\x00",
         ]:
-            for path in self.CALLS:
+            # A rotation needs no body.
+            for path in self.CALLS if body else self.CALLS[:2]:
                 answer = self.ask("POST", path, body)
                 status = 413 if body is not None and len(body) > 65_536 else 400
                 self.assertEqual(self.refused(answer, status)["error"], "invalid-body")
+
+    def test_the_printed_command_is_told_where_its_comma_is(self):
+        answer = self.ask("POST", "/keys", '{\n  "storage_config": 2,\n}')
+        message = "The request body is not valid JSON: trailing comma at line 3 column 1."
+        self.assertEqual(self.refused(answer, 400), {"error": "invalid-body", "message": message})
 
     def test_bodies_that_are_no_object(self):
         for body in ["null", "[]", "1", '"x"', "true", "[{}]", '[["storage_config", 1]]']:
@@ -460,7 +568,7 @@ class BadInput(Case):
         key = Key.create()
         self.fails(400, "invalid-parameter", key.update, storage_config=1, webhook_config=9)
         key.refresh()
-        self.assertEqual(key.storage_config, None)
+        self.assertEqual((key.storage_config, key.webhook_config), (1, 2))
 
     def test_ids_that_are_nobodys(self):
         for id in [

@@ -142,6 +142,26 @@ class Lasting(ServiceCase):
             listed = ask(running, running.first_line["token"], "/api-keys").json()
             self.assertIn(key, listed["items"])
 
+    def test_several_accounts(self):
+        with Service("taapit") as running:
+            made = create(running, "--create", "theirs", "full_access", "--user", "user_2")
+            self.assertEqual((made.returncode, made.stderr), (0, ""))
+            key = json.loads(made.stdout)
+            until = time.monotonic() + PATIENCE
+            while ask(running, key["token"]).status == 401 and time.monotonic() < until:
+                time.sleep(0.05)
+            listed = ask(running, key["token"], "/api-keys").json()["items"]
+            self.assertEqual([one["id"] for one in listed], [key["id"]])
+            full = running.first_line["token"]
+            listed = ask(running, full, "/api-keys").json()["items"]
+            self.assertNotIn(key["id"], [one["id"] for one in listed])
+            for method, path in [("DELETE", ""), ("POST", "/rotate")]:
+                answer = ask(running, full, f"/api-keys/{key['id']}{path}", method)
+                self.assertEqual(self.refused(answer, 404)["code"], "not_found")
+            rotated = ask(running, key["token"], f"/api-keys/{key['id']}/rotate", "POST")
+            self.assertRegex(rotated.json()["token"], TOKEN)
+            self.assertEqual(ask(running, rotated.json()["token"], "/api-keys/alerts").json()["items"], [])
+
     def test_addresses(self):
         """Over a socket the address is the connection's, whatever a header says; behind a proxy it is
         the proxy's word."""
@@ -193,6 +213,9 @@ class Lasting(ServiceCase):
                 ["--create", "website", "read_only", "--from", "192.0.2.7/24"],
                 ["--create", "website", "read_only", "--from", "localhost"],
                 ["--create", "website", "read_only", "--from"],
+                ["--create", "website", "read_only", "--user", ""],
+                ["--create", "website", "read_only", "--user"],
+                ["--user", "user_2"],
                 ["--from", "192.0.2.7"],
                 ["--proxies", "0"],
                 ["--proxies", "one"],

@@ -194,6 +194,46 @@ fn each_example_says_that_another_process_has_its_file() {
     }
 }
 
+/// An administrator's command on a file that isn't there makes none: the service's next start would
+/// find a database that it hasn't filled.
+#[test]
+fn an_administrators_command_makes_no_database() {
+    let directory = tempdir().unwrap();
+    let path = directory.path().join("keys.db");
+    let arguments = ["--db", path.to_str().unwrap(), "admin", "block", "3"];
+    let said = ended(ricloud::run(ricloud::shared::Arguments::of(arguments)));
+    assert_eq!(said, "admin needs --db FILE of a database that the service has filled");
+    // A slip in the command is told before that.
+    let arguments = ["--db", path.to_str().unwrap(), "admin", "block"];
+    let said = ended(ricloud::run(ricloud::shared::Arguments::of(arguments)));
+    assert_eq!(said, "admin needs one of the commands that --help lists");
+    assert_eq!(names(directory.path()), [""; 0]);
+}
+
+/// A value of an option isn't taken for the command.
+#[test]
+fn a_command_is_what_stands_behind_its_word() {
+    let mut arguments =
+        ricloud::shared::Arguments::of(["--db", "admin", "admin", "block", "3", "admin"]);
+    assert_eq!(arguments.option("--db").unwrap().unwrap(), "admin");
+    assert_eq!(arguments.command("admin").unwrap(), ["block", "3", "admin"]);
+    assert!(arguments.command("admin").is_none());
+    arguments.finish().unwrap();
+}
+
+#[test]
+fn each_example_has_help() {
+    fn helped(run: impl Future<Output = Result<(), Box<dyn std::error::Error>>>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let until = tokio::time::Duration::from_secs(60);
+        // Without it, the service would begin to serve.
+        runtime.block_on(async { tokio::time::timeout(until, run).await }).unwrap().unwrap();
+    }
+    helped(ricloud::run(ricloud::shared::Arguments::of(["admin", "block", "--help"])));
+    helped(sensorbucket::run(sensorbucket::shared::Arguments::of(["--help"])));
+    helped(taapit::run(taapit::shared::Arguments::of(["--help"])));
+}
+
 /// Runs an example whose secret is lost, and expects that it draws no other.
 fn assert_not_drawn(name: &str, path: &Path, secret: &str) {
     let (_, run) = examples().into_iter().find(|(known, _)| *known == name).unwrap();

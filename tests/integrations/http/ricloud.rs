@@ -5,6 +5,8 @@
 #[path = "../../../examples/ricloud/main.rs"]
 pub(crate) mod example;
 
+mod administrator;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +16,16 @@ use http::{Method, Request, StatusCode};
 use keyhasp::backend::{BackendErrorKind, Memory};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Expiry, KeyStore, ManualClock, NumericIdChoice,
-    OwnerId, Quota, Rate, SetLimits,
+    Access, AdminKeys, CreateKey, Expiry, KeyStore, ManualClock, NumericIdChoice, OwnerId, Quota,
+    Rate, SetLimits,
 };
 use serde_json::{Value, json};
 
 use crate::common::{HOUR, World, clock};
 use crate::http::site::{Answer, send};
+use example::admin::Command;
 use example::shared::Place;
+use example::{organisation, permissions};
 
 /// The service on a backend of the test's, with one organisation and its first key.
 pub(super) struct Ricloud {
@@ -40,16 +44,20 @@ impl Ricloud {
             Arc::new(builder.open_on(Arc::clone(&backend) as _).unwrap());
         let site = example::routes(Arc::clone(&store)).unwrap();
         let world = World::of(store, clock);
-        let first = CreateOwner::with_key(sealed(CreateKey::new(Access::Full)));
-        let created = world.admin.create_owner(&one(), first).unwrap();
+        let first = organisation::with_key(sealed(CreateKey::new(Access::Full)));
+        let created = world.admin.create_owner(&one(), first.unwrap()).unwrap();
         let token = created.first_key.unwrap().token.expose().to_owned();
         Self { world, backend, site, token }
     }
 
     pub(super) fn ask(&self, token: &str, method: Method, path: &str, body: &Value) -> Answer {
+        self.send(token, method, path, body.to_string())
+    }
+
+    fn send(&self, token: &str, method: Method, path: &str, body: impl Into<Body>) -> Answer {
         let request = Request::builder().method(method).uri(path);
         let request = request.header("Authorization", format!("Token {token}"));
-        send(&self.site, request.body(Body::from(body.to_string())).unwrap())
+        send(&self.site, request.body(body.into()).unwrap())
     }
 
     fn get(&self, token: &str, path: &str) -> Answer {
@@ -58,6 +66,19 @@ impl Ricloud {
 
     fn post(&self, path: &str, body: &Value) -> Answer {
         self.ask(&self.token, Method::POST, path, body)
+    }
+
+    /// A body as it is written, which may be no JSON.
+    fn post_text(&self, path: &str, body: &str) -> Answer {
+        self.send(&self.token, Method::POST, path, body.to_owned())
+    }
+
+    /// Executes an administrator's command, and returns what it prints.
+    fn admin<const N: usize>(&self, words: [&str; N]) -> Result<Vec<Value>, String> {
+        let words = words.map(str::to_owned);
+        let command = Command::read(&words).map_err(|error| error.to_string())?;
+        let done = command.execute(&self.world.store, self.world.now());
+        done.map_err(|error| error.to_string())
     }
 
     /// A key that only an administrator makes, and its token.
@@ -88,6 +109,110 @@ fn the_previous_token_ends_after_six_hours() {
     assert!(service.is_accepted(&service.token) && service.is_accepted(&new));
     service.world.clock.advance(Duration::from_millis(1));
     assert!(!service.is_accepted(&service.token) && service.is_accepted(&new));
+}
+
+/// The documented command sends no body. A creation and an update have parameters, and say so.
+#[test]
+fn a_rotation_needs_no_body() {
+    let service = Ricloud::new();
+    let rotated = service.post_text("/keys/1/rotate", "");
+    assert_eq!(rotated.status, StatusCode::OK);
+    let new = rotated.json()["token"].as_str().unwrap().to_owned();
+    assert!(new != service.token && service.is_accepted(&new));
+    assert!(service.is_accepted(&service.token), "within the 6 hours");
+    for path in ["/keys", "/keys/1"] {
+        let answer = service.post_text(path, "");
+        let message = "The request has no body. Without parameters, send `{}`.";
+        let expected = json!({"error": "invalid-body", "message": message});
+        assert_eq!((answer.status.as_u16(), answer.json()), (400, expected));
+    }
+    assert_eq!(service.post_text("/keys/1/rotate", " ").status, StatusCode::BAD_REQUEST);
+}
+
+/// The documented command to create a key has a comma too much. Its author learns where, and a token
+/// in the body doesn't come back.
+#[test]
+fn a_body_that_is_not_json_is_told_what_is_wrong() {
+    let service = Ricloud::new();
+    let quoted = format!("{{\"storage_config\": \"{}\" 1}}", service.token);
+    for (body, why) in [
+        ("{\n  \"storage_config\": 2,\n}", "trailing comma at line 3 column 1"),
+        ("{\"storage_config\": 2,}", "trailing comma at line 1 column 22"),
+        ("{'storage_config': 2}", "key must be a string at line 1 column 2"),
+        ("{\"storage_config\": ", "EOF while parsing a value at line 1 column 19"),
+        (&quoted, "expected `,` or `}` at line 1 column"),
+    ] {
+        for path in ["/keys", "/keys/1", "/keys/1/rotate"] {
+            let answer = service.post_text(path, body);
+            assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
+            assert_eq!(answer.json()["error"], "invalid-body");
+            let message = answer.json()["message"].as_str().unwrap().to_owned();
+            let start = format!("The request body is not valid JSON: {why}");
+            assert!(message.starts_with(&start), "{body}: {message}");
+            assert!(!answer.body.contains(&service.token[8..]), "{message}");
+        }
+    }
+    assert_eq!(service.get(&service.token, "/keys").json()["total_count"], 1);
+}
+
+/// A trial has all permissions, and a standard key what the organisation has: as its answer shows.
+#[test]
+fn trials_give_what_standard_keys_lack() {
+    let service = Ricloud::new();
+    let base = json!(["keys:read", "keys:write", "configs:read"]);
+    let all = json!(["keys:read", "keys:write", "configs:read", permissions::ICLOUD_SOURCES]);
+    let trial = service.make(CreateKey::trial(Access::Full, Expiry::Never));
+    for (token, scopes, status) in [(&service.token, &base, 403), (&trial, &all, 200)] {
+        assert_eq!(&service.get(token, "/key").json()["scopes"], scopes);
+        assert_eq!(service.get(token, "/sources").status.as_u16(), status);
+        let shown = service.get(token, "/organisation").json();
+        let known: Vec<&str> =
+            base.as_array().unwrap().iter().map(|it| it.as_str().unwrap()).collect();
+        let scopes = shown["permissions"]["scopes"].as_object().unwrap();
+        assert!(
+            scopes.len() == 3 && known.iter().all(|name| scopes.contains_key(*name)),
+            "{shown}"
+        );
+    }
+    let lacking = service.get(&service.token, "/sources");
+    assert_eq!(lacking.json()["error"], "missing-scope");
+    assert!(lacking.challenges()[0].contains("scope=\"source_type:icloud.account\""));
+    let listed = service.get(&trial, "/keys").json()["data"].clone();
+    assert_eq!((&listed[0]["scopes"], &listed[1]["scopes"]), (&all, &base));
+    // A key that goes on after its trial is like the others.
+    let id = service.world.admin.find(keyhasp::NumericId::new(2).unwrap()).unwrap().id;
+    service.world.admin.convert_trial(id, Expiry::Never).unwrap();
+    assert_eq!(service.get(&trial, "/key").json()["scopes"], base);
+    assert_eq!(service.get(&trial, "/sources").status, StatusCode::FORBIDDEN);
+}
+
+/// A key shows the configurations that it uses: its own, or its organisation's as they are now.
+#[test]
+fn keys_use_the_configurations_of_their_organisation() {
+    let service = Ricloud::new();
+    let uses = |answer: Answer| {
+        let key = answer.json();
+        (key["storage_config"].clone(), key["webhook_config"].clone())
+    };
+    let path = "/keys/2";
+    assert_eq!(uses(service.post("/keys", &json!({}))), (Value::Null, Value::Null));
+    let printed = service.admin(["defaults", "1", "1", "2"]).unwrap();
+    assert_eq!((&printed[0]["storage_config"], printed.len()), (&json!(1), 2));
+    let shown = service.get(&service.token, "/organisation").json();
+    assert_eq!(shown["storage_config_default"], 1);
+    assert_eq!(shown["webhook_config_default"], 2);
+    assert_eq!(uses(service.get(&service.token, path)), (json!(1), json!(2)));
+    assert_eq!(uses(service.post(path, &json!({"storage_config": 3}))), (json!(3), json!(2)));
+    service.admin(["defaults", "1", "2", "none"]).unwrap();
+    assert_eq!(uses(service.get(&service.token, path)), (json!(3), Value::Null));
+    assert_eq!(uses(service.post(path, &json!({"storage_config": null}))), (json!(2), Value::Null));
+    let created = service.post("/keys", &json!({"webhook_config": 1}));
+    assert_eq!(uses(created), (json!(2), json!(1)));
+    let rotated = service.post_text("/keys/3/rotate", "");
+    assert_eq!(uses(rotated), (json!(2), json!(1)));
+    let page = service.get(&service.token, "/keys").json();
+    assert_eq!(page["data"][0]["webhook_config"], 1);
+    assert_eq!(page["data"][2]["storage_config"], 2);
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::common::{HOUR, World, clock, owner};
 use crate::http::site::{Answer, send};
 use example::demonstration::{self, OTHER_TENANT, TENANT};
 use example::sessions::Sessions;
-use example::{routes, service};
+use example::{public_url, routes, service};
 
 /// The service on a backend of the test's, with its demonstration.
 struct SensorBucket {
@@ -37,6 +37,11 @@ struct SensorBucket {
 
 impl SensorBucket {
     fn new() -> Self {
+        Self::at(None)
+    }
+
+    /// The service at a public URL.
+    fn at(public_url: Option<&str>) -> Self {
         let (world, backend) = empty();
         let token = demonstration::fill(&world.store).unwrap().unwrap();
         let permissions = world.store.catalogue().all();
@@ -44,7 +49,8 @@ impl SensorBucket {
             Sessions::of_one(&[7; 32], &[TENANT, OTHER_TENANT], permissions).unwrap();
         let clock = Arc::<ManualClock>::clone(&world.clock);
         let store = Arc::clone(&world.store);
-        let service = service::Service::new(store, sessions, clock, "http://here/api".into());
+        let link_base = public_url::link_base(public_url.map(str::to_owned)).unwrap();
+        let service = service::Service::new(store, sessions, clock, link_base);
         let site = routes::site(service.unwrap()).unwrap();
         let bearer = ("authorization", format!("Bearer {}", token.expose()));
         Self { world, backend, site, bearer, cookie: ("cookie", format!("SID={cookie}")) }
@@ -141,6 +147,95 @@ fn an_end_is_later_than_now_and_comes_to_the_millisecond() {
     assert_eq!((service.count(State::Expired), service.count(State::Revoked)), (1, 1));
     is(&service.authenticate(&key), 401, &json!({}));
     assert_eq!((service.count(State::Expired), service.count(State::Revoked)), (0, 2));
+}
+
+/// A proxy's or a stranger's headers don't say where a client goes next with its key.
+#[test]
+fn links_are_relative_or_follow_the_public_url() {
+    for (public_url, start) in [
+        (None, "/api/api-keys?limit=1&cursor="),
+        (
+            Some("https://sensorbucket.nl/api"),
+            "https://sensorbucket.nl/api/api-keys?limit=1&cursor=",
+        ),
+        (Some("http://[::1]:3000/"), "http://[::1]:3000/api-keys?limit=1&cursor="),
+    ] {
+        let service = SensorBucket::at(public_url);
+        assert_eq!(service.create(&wish("second", None)).status, StatusCode::CREATED);
+        for name in ["host", "x-forwarded-host", "forwarded"] {
+            let request = Request::get("/api/api-keys?limit=1").header(name, "elsewhere.example");
+            let (credential, value) = &service.bearer;
+            let request = request.header(*credential, value).body(Body::empty()).unwrap();
+            let page = send(&service.site, request).json();
+            let next = page["links"]["next"].as_str().unwrap();
+            assert!(next.starts_with(start), "{name}: {next}");
+            let (_, query) = next.split_once('?').unwrap();
+            let last = service.get(&format!("/api-keys?{query}")).json();
+            assert_eq!((&last["page_size"], &last["links"]["next"]), (&json!(1), &json!("")));
+        }
+    }
+}
+
+#[test]
+fn public_urls_that_are_not_taken() {
+    let link_base = |url: &str| public_url::link_base(Some(url.to_owned()));
+    assert_eq!(link_base("HTTPS://Host:8443/a/b/").unwrap(), "HTTPS://Host:8443/a/b");
+    for url in [
+        "",
+        "/api",
+        "sensorbucket.nl/api",
+        "ftp://sensorbucket.nl",
+        "https://",
+        "https:///api",
+        "https://user@sensorbucket.nl",
+        "https://sensorbucket.nl/api?x=1",
+        "https://sensorbucket.nl/api#x",
+        "https://sensorbucket.nl/a b",
+        "javascript:alert(1)",
+    ] {
+        let said = link_base(url).unwrap_err();
+        assert!(said.starts_with("--public-url needs a URL such as https://"), "{url}: {said}");
+    }
+}
+
+/// JSON in UTF-8, however a client says so, and nothing else.
+#[test]
+fn content_types_of_a_body() {
+    let service = SensorBucket::new();
+    let post = |content_type: &[u8]| {
+        let (credential, value) = &service.bearer;
+        let request = Request::post("/api/api-keys").header(*credential, value);
+        let request = request.header("content-type", content_type);
+        let body = Body::from(wish("", None).to_string());
+        send(&service.site, request.body(body).unwrap())
+    };
+    for content_type in [
+        "application/json",
+        "application/json; charset=utf-8",
+        "application/json;charset=UTF-8",
+        "Application/JSON ; Charset=\"utf-8\"",
+        "application/json;",
+    ] {
+        let answer = post(content_type.as_bytes());
+        is(&answer, 400, &json!({"message": "name cannot be empty"}));
+    }
+    let refused = json!({"message": "Invalid content type", "code": "INVALID_CONTENT_TYPE"});
+    for content_type in [
+        "",
+        "text/plain",
+        "text/plain; application/json",
+        "application/json; charset=latin1",
+        "application/json; charset",
+        "application/json; charset=\"utf-8",
+        "application/json; charset=utf-8; charset=latin1",
+        "application/json; boundary=x",
+        "application/json, text/plain",
+        "application/jsonx",
+        "application/problem+json",
+    ] {
+        is(&post(content_type.as_bytes()), 400, &refused);
+    }
+    is(&post(b"application/json; charset=\xff"), 400, &refused);
 }
 
 /// An expired key is rejected whether it can be taken away or not.

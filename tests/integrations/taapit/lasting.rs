@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::taapit::world::{World, place};
+use crate::taapit::world::{World, place, user};
 
 #[test]
 fn keys_and_what_was_done_to_them() {
@@ -49,19 +49,16 @@ fn a_first_key_by_hand() {
     {
         let file = place.path().join("taapit.db").display().to_string();
         let place = crate::taapit::example::shared::Place::new(Some(file)).unwrap();
-        crate::taapit::example::create(&place, "first", "full_access", None).unwrap();
-        assert!(crate::taapit::example::create(&place, "second", "limited", None).is_err());
-        assert!(crate::taapit::example::create(&place, "", "full_access", None).is_err());
+        let create = |name, level, networks| {
+            crate::taapit::example::create(&place, user(1), name, level, networks)
+        };
+        create("first", "full_access", None).unwrap();
+        assert!(create("second", "limited", None).is_err());
+        assert!(create("", "full_access", None).is_err());
         for bad in ["192.0.2.1/24", "x", "192.0.2.0/24 ::1"] {
-            assert!(
-                crate::taapit::example::create(&place, "second", "read_only", Some(bad)).is_err(),
-                "{bad}"
-            );
+            assert!(create("second", "read_only", Some(bad)).is_err(), "{bad}");
         }
-        assert!(
-            crate::taapit::example::create(&place, "second", "read_only", Some("192.0.2.0/24,::1"))
-                .is_ok()
-        );
+        assert!(create("second", "read_only", Some("192.0.2.0/24,::1")).is_ok());
     }
     let (world, tokens) = World::at(&place);
     assert!(tokens.is_none());

@@ -7,6 +7,8 @@
 #[path = "../../../examples/taapit/main.rs"]
 pub(crate) mod example;
 
+mod accounts;
+mod alerts;
 mod bad_input;
 mod keys;
 mod lasting;
@@ -14,4 +16,5 @@ mod levels;
 mod limits;
 mod pages;
 mod refusals;
+mod rotation;
 mod world;

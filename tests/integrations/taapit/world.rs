@@ -9,11 +9,12 @@ use axum::extract::ConnectInfo;
 use axum::response::Response;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Request, StatusCode};
+use keyhasp::backend::Memory;
 use keyhasp::backend::sqlite::SqliteOptions;
 use keyhasp::integrations::http::PeerAddress;
 use keyhasp::{
     AdminKeys, Clock, CreateKey, CreateOwner, Issued, KeyStore, ManualClock, Network, OwnerId,
-    SystemClock,
+    Store, SystemClock,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -22,7 +23,7 @@ use tower::ServiceExt;
 
 use crate::taapit::example::shared::Place;
 use crate::taapit::example::users::{Demonstration, create_on_demand, demonstrate, store};
-use crate::taapit::example::{api, level};
+use crate::taapit::example::{alerts, api, level};
 
 pub(crate) struct World {
     pub(crate) store: Arc<dyn KeyStore>,
@@ -69,6 +70,11 @@ impl Answer {
     }
 }
 
+/// A user by its number.
+pub(crate) fn user(number: u32) -> OwnerId {
+    OwnerId::new(format!("user_{number}")).unwrap()
+}
+
 /// A new place on disk, which goes away with the value.
 pub(crate) fn place() -> TempDir {
     TempDir::new().unwrap()
@@ -87,10 +93,28 @@ impl World {
         let clock = Arc::new(ManualClock::new(SystemClock::new().now()));
         let builder = store().unwrap().clock(Arc::<ManualClock>::clone(&clock));
         let store = place.open_as(builder, SqliteOptions::exclusive()).unwrap();
+        Self::on(store, clock, peer)
+    }
+
+    fn on(
+        store: Arc<dyn KeyStore>,
+        clock: Arc<ManualClock>,
+        peer: PeerAddress,
+    ) -> (Self, Option<Demonstration>) {
         let shown = demonstrate(&store).unwrap();
         let site = api::routes(store.clone(), peer).unwrap();
         let runtime = Builder::new_current_thread().build().unwrap();
         (Self { store, clock, site, runtime, _place: None }, shown)
+    }
+
+    /// The service in memory, whose store scans for alerts when the test says so.
+    pub(crate) fn watched() -> (Self, Demonstration, Arc<Store>) {
+        let clock = Arc::new(ManualClock::new(SystemClock::new().now()));
+        let builder = store().unwrap().alerts(alerts::settings().only_when_asked());
+        let builder = builder.clock(Arc::<ManualClock>::clone(&clock));
+        let store = Arc::new(builder.open(Memory::new()).unwrap());
+        let (world, shown) = Self::on(Arc::clone(&store) as _, clock, api::connection());
+        (world, shown.unwrap(), store)
     }
 
     /// The service on a temporary file.
@@ -102,20 +126,26 @@ impl World {
 
     /// A further key of the demonstration's user.
     pub(crate) fn key(&self, name: &str, level: &str) -> Issued {
-        create_on_demand(&self.store, name, level::parse(level).unwrap(), None).unwrap()
+        self.key_of(user(1), name, level)
+    }
+
+    /// A further key of a user, who may be new.
+    pub(crate) fn key_of(&self, user: OwnerId, name: &str, level: &str) -> Issued {
+        create_on_demand(&self.store, user, name, level::parse(level).unwrap(), None).unwrap()
     }
 
     /// The same, accepted from these networks alone.
     pub(crate) fn key_from(&self, name: &str, level: &str, networks: &[&str]) -> Issued {
         let networks: Vec<Network> = networks.iter().map(|text| text.parse().unwrap()).collect();
-        create_on_demand(&self.store, name, level::parse(level).unwrap(), Some(networks)).unwrap()
+        let access = level::parse(level).unwrap();
+        create_on_demand(&self.store, user(1), name, access, Some(networks)).unwrap()
     }
 
     /// A full-access key of another user.
     pub(crate) fn stranger(&self) -> Issued {
         let admin = AdminKeys::new(self.store.clone(), "test").unwrap();
         let wish = CreateOwner::with_key(CreateKey::new(keyhasp::Access::Full).name("theirs"));
-        let created = admin.create_owner(&OwnerId::new("user_2").unwrap(), wish).unwrap();
+        let created = admin.create_owner(&user(2), wish).unwrap();
         created.first_key.unwrap()
     }
 
