@@ -52,7 +52,8 @@ impl Manager {
 
 /// Makes a call for each item, and commits the changes of a piece together. An item that can't be decided
 /// on, or whose change is refused, is left to `alone`, which makes the whole call for it. What stands
-/// before an item that can't be decided on is committed by then, so that it may rest on that.
+/// before an item that can't be decided on is committed by then, so that it may rest on that. What stands
+/// behind a refused change is committed before it is decided again.
 fn in_pieces<'a, I, T>(
     engine: &Engine,
     items: &[I],

@@ -191,6 +191,9 @@ impl Generator<'_> {
         let owner = self.concerned(call);
         let side = match self.chance.below(20) {
             _ if is_administrators(call) && self.chance.percent(80) => Side::Admin,
+            // A change that is refused is decided again after its piece, which may end an acting key.
+            0..=8 if matches!(call, Call::RevokeMany { .. }) => Side::Admin,
+            _ if matches!(call, Call::RevokeMany { .. }) => Side::Owner(owner),
             0..=8 => Side::Admin,
             9..=13 => Side::Owner(owner),
             14 => Side::Owner(self.owner()),
