@@ -53,7 +53,8 @@ fn found<B: Backend>(test: &str, wrap: impl Fn(Sqlite) -> B) -> String {
         Ok(Box::new(wrap(sqlite(directory, SqliteOptions::exclusive())?)))
     };
     let run = std::panic::AssertUnwindSafe(|| assert_survives_kills(test, 40, open));
-    let panic = catch_unwind(run).expect_err("the fault isn't found");
+    let panic = catch_unwind(run).err();
+    let panic = panic.unwrap_or_else(|| panic!("{test}: the fault isn't found"));
     panic.downcast_ref::<String>().unwrap().clone()
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyhasp::key::RejectKind;
+use keyhasp::key::{KeyName, RejectKind};
 use keyhasp::permission::PermissionSet;
 use keyhasp::store::{Explanation, ObstacleKind, Unavailable};
 use keyhasp::{
@@ -336,7 +336,7 @@ fn detailed(
     let is_right = match (&details, &key) {
         (Some(details), Ok(key)) => {
             let settings = key.settings.iter().map(|(name, value)| (name.as_str(), value));
-            details.name() == key.name.as_ref().map(|name| name.as_str())
+            details.name() == key.name.as_ref().map(KeyName::as_str)
                 && details.numeric_id() == key.numeric_id
                 && details
                     .settings()

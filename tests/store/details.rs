@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use keyhasp::backend::Memory;
+use keyhasp::key::KeyName;
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
     Access, CreateKey, CreateOwner, KeyId, KeyStore, NumericIdChoice, UpdateKey, UpdateOwner,
@@ -26,7 +27,7 @@ fn keeping(builder: StoreBuilder) -> StoreBuilder {
 fn check(world: &World, verified: &VerifiedKey) -> Value {
     let (details, key) = (world.verifier.details(verified), world.admin.get(verified.key_id()));
     let (details, key) = (details.unwrap(), key.unwrap());
-    assert_eq!(details.name(), key.name.as_ref().map(|name| name.as_str()));
+    assert_eq!(details.name(), key.name.as_ref().map(KeyName::as_str));
     assert_eq!(details.numeric_id(), key.numeric_id);
     let of = |name: &str| (name.to_owned(), key.settings.get(name).cloned());
     let shown: Value =
@@ -129,7 +130,7 @@ fn they_are_read_at_the_opening_and_after_a_repair() {
         let verified = world.verifier.verify(rotated.token.expose()).unwrap();
         assert_eq!(
             world.verifier.details(&verified).unwrap().name(),
-            key.name.as_ref().map(|n| n.as_str())
+            key.name.as_ref().map(KeyName::as_str)
         );
     }
 }

@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn every_change_takes_effect_and_ends_with_an_event_of_its_own() {
-        let mut history = History::new();
+        let history = History::new();
         let mut ends = vec![0];
         for number in 0..40 {
             history.memory.apply(History::change(number).unwrap()).unwrap();
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_history_is_the_same_as_itself_and_no_other() {
         let at = |event| {
-            let mut history = History::new();
+            let history = History::new();
             history.go_to(event).unwrap();
             history
         };

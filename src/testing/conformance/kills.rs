@@ -213,7 +213,7 @@ impl Database {
         }
         process.kill()?;
         // Until the end of what it has written.
-        for line in process.lines.iter() {
+        for line in &process.lines {
             acknowledged = line?.or(acknowledged);
         }
         Ok(acknowledged)
