@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_history_is_the_same_as_itself_and_no_other() {
         let at = |event| {
-            let history = History::new();
+            let mut history = History::new();
             history.go_to(event).unwrap();
             history
         };
