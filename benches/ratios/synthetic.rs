@@ -15,8 +15,8 @@ use keyhasp::key::{
 };
 use keyhasp::store::StoreBuilder;
 use keyhasp::{
-    Access, Catalogue, Generation, Incarnation, KeyId, Kind, NumericId, OwnerId, Peppers, Prefix,
-    Quota, Rate, Store, Timestamp, Version,
+    Access, Catalogue, Generation, KeyId, Kind, NumericId, OwnerId, Peppers, Prefix, Quota, Rate,
+    Store, Timestamp, Version,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -267,7 +267,6 @@ impl Backend for Synthetic {
                 max_access: self.max_access.clone(),
                 limits: Limits::default(),
                 tokens_valid_from: None,
-                incarnation: Incarnation::FIRST,
             }));
         }
         if let Some(resident) = &self.resident {

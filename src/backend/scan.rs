@@ -2,7 +2,7 @@
 
 use super::{Damage, DamagedRow};
 use crate::clock::Timestamp;
-use crate::id::{Incarnation, KeyId, OwnerId};
+use crate::id::{KeyId, OwnerId};
 use crate::key::{
     Invalidations, KeyRecord, Kind, Limits, OwnerRecord, PreviousToken, Sweep, SweepKind, Sweeps,
     TokenRecord, TokensValidFrom, ValidityInputs, effective_expiry, record, tokens,
@@ -36,8 +36,6 @@ record! {
         pub limits: Limits,
         /// The sweeps of its keys that pieces have yet to write.
         pub sweeps: Option<Box<Sweeps>>,
-        /// The mark that tells it from an earlier owner of this id.
-        pub incarnation: Incarnation,
     }
 }
 
@@ -124,7 +122,6 @@ impl From<&OwnerRecord> for ScannedOwner {
             limits: owner.limits.clone(),
             tokens_valid_from: owner.tokens_valid_from,
             sweeps: owner.sweeps.clone(),
-            incarnation: owner.incarnation,
         }
     }
 }

@@ -22,14 +22,9 @@ pub(super) fn of_scanned_key_in(bytes: &mut PlainBytes, key: &ScannedKey) -> u32
     crc(bytes.clear().add(&key.id).add_all(|sink| key.put_fields(sink)))
 }
 
-/// Computes the checksum of what the verification index needs of an owner. Its incarnation isn't among
-/// that, since databases hold checksums of before the index needed it: damage of it alone shows in the
-/// whole record, and makes the index read the owner's keys once more.
+/// Computes the checksum of what the verification index needs of an owner.
 pub(super) fn of_scanned_owner(owner: &ScannedOwner) -> u32 {
-    let ScannedOwner { id, max_access, suspended, tokens_valid_from, limits, sweeps, .. } = owner;
-    let mut bytes = PlainBytes::new();
-    bytes.add(id).add(max_access).add(suspended).add(tokens_valid_from).add(limits);
-    crc(bytes.add(sweeps))
+    crc(PlainBytes::new().add(&owner.id).add_all(|sink| owner.put_fields(sink)))
 }
 
 /// Computes the checksum of all of a key.

@@ -15,7 +15,7 @@ use crate::backend::{
     Damage, DamagedRecord, DamagedRow, Scanned, ScannedKey, ScannedOwner, quarantined,
 };
 use crate::clock::Timestamp;
-use crate::id::{Incarnation, KeyId, OwnerId};
+use crate::id::{KeyId, OwnerId};
 use crate::key::{Limits, PlainBytes, Source, TokenRecord};
 
 /// The greatest number of rows of a transaction: so many stay in a core's own cache until they are
@@ -38,7 +38,7 @@ pub(super) use key_columns;
 
 macro_rules! owner_columns {
     () => {
-        "id, suspended_at, tokens_valid_from, epoch, epoch_ended_at, epochs_swept, epochs_invalidated, max_access, limited, sweeps, incarnation, state_checksum"
+        "id, suspended_at, tokens_valid_from, epoch, epoch_ended_at, epochs_swept, epochs_invalidated, max_access, limited, sweeps, state_checksum"
     };
 }
 
@@ -233,13 +233,11 @@ fn owner(row: &Row<'_>, limits: &mut Loader<'_>) -> Result<ScannedOwner, Fault> 
         max_access: row.field("max_access")?,
         limits: Limits::default(),
         sweeps: None,
-        incarnation: Incarnation::FIRST,
     };
     if row.field("limited")? {
         owner.limits = limits.load(owner.id.as_str())?;
     }
     owner.sweeps = row.field("sweeps")?;
-    owner.incarnation = row.field("incarnation")?;
     let checksum: u32 = row.field("state_checksum")?;
     if checksums::of_scanned_owner(&owner) == checksum {
         Ok(owner)

@@ -13,6 +13,9 @@ pub(in crate::store) struct AffectedRecords {
     /// Every record: an event doesn't tell which one it is about.
     pub(in crate::store) all: bool,
     pub(in crate::store) owners: BTreeSet<OwnerId>,
+    /// Owners that may be others than those that the index knows by their ids: purged and perhaps
+    /// created again, which no event of their keys need tell.
+    pub(in crate::store) replaced: BTreeSet<OwnerId>,
     /// Owners that were created, whose keys have events of their own.
     pub(in crate::store) created: BTreeSet<OwnerId>,
     /// Each key with its owner.
@@ -65,6 +68,7 @@ impl AffectedRecords {
         self.metadata |= other.metadata;
         self.all |= other.all;
         self.owners.extend(other.owners);
+        self.replaced.extend(other.replaced);
         self.created.extend(other.created);
         self.keys.extend(other.keys);
         self.owners_of_lapses.extend(other.owners_of_lapses);
@@ -77,8 +81,10 @@ impl AffectedRecords {
             }
             (None, Some(owner)) => {
                 self.owners.insert(owner);
-                if event.kind == EventKind::OwnerCreated {
-                    self.created.insert(owner);
+                match event.kind {
+                    EventKind::OwnerPurged => _ = self.replaced.insert(owner),
+                    EventKind::OwnerCreated => _ = self.created.insert(owner),
+                    _ => {}
                 }
             }
             // The record of a damaged key doesn't show its owner. Of a kind that a newer version

@@ -247,7 +247,14 @@ impl Engine {
             } else {
                 // Another process may have committed since, so the backend's records count.
                 let mut affected = AffectedRecords::of_change(change);
+                affected.replaced.extend(created_owners(change));
                 affected.merge(AffectedRecords::lapsed(applied));
+                // What other processes did to the keys before: the commit names none of them. If that is
+                // too much, the owner may be another one of this id than the index knows.
+                let revoked: Vec<OwnerId> = revoked_owners(change).collect();
+                if !revoked.is_empty() && !self.records.catch_up_some(&mut applied_log) {
+                    affected.replaced.extend(revoked);
+                }
                 self.records.reload(&affected, Made::Elsewhere)
             };
             if published.is_err() {
@@ -424,6 +431,22 @@ fn replaced_owners(change: &Change) -> Vec<OwnerId> {
         _ => None,
     });
     replaced.collect()
+}
+
+/// Returns the owners all of whose keys a change revokes.
+fn revoked_owners(change: &Change) -> impl Iterator<Item = OwnerId> {
+    change.operations.iter().filter_map(|operation| match &operation.write {
+        Write::RevokeKeys(owner) => Some(owner.id),
+        _ => None,
+    })
+}
+
+/// Returns the owners that a change creates. Another process may have purged ones of these ids.
+fn created_owners(change: &Change) -> impl Iterator<Item = OwnerId> {
+    change.operations.iter().filter_map(|operation| match &operation.write {
+        Write::CreateOwner(owner) => Some(owner.id),
+        _ => None,
+    })
 }
 
 /// Returns whether a step of pruning that deleted `count` events was the last.

@@ -225,17 +225,18 @@ impl Records {
     /// exists. The keys of an owner whose record is damaged or lost are damaged too: what they may
     /// do isn't known.
     fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
+        self.reload_owner_as(owner, false)
+    }
+
+    /// Reads an owner and its keys. With `may_be_replaced`, an earlier owner of the id may have keys in the
+    /// index: the owner gets another number, and those keys are removed.
+    fn reload_owner_as(&self, owner: &OwnerId, may_be_replaced: bool) -> Result<bool, Error> {
         let mut records = Vec::new();
         self.backend.scan_owner(owner, &mut |scanned| {
             self.note_scanned(&scanned);
             records.push(scanned);
         })?;
-        let shown = records.iter().find_map(|record| match record {
-            Scanned::Owner(owner) => Some(owner),
-            _ => None,
-        });
-        let exists = shown.is_some();
-        let is_another = shown.is_some_and(|owner| self.index.has_another(owner));
+        let exists = records.iter().any(|record| matches!(record, Scanned::Owner(_)));
         if exists {
             self.damages.forget_owner(DamagedRecord::Owner(*owner));
         } else if !records.is_empty() {
@@ -255,9 +256,9 @@ impl Records {
             _ => None,
         });
         self.read_details(Some(owner), keys)?;
-        // A purged owner, dropped, and its keys with it, once the others were put: a key of the new owner
-        // that was under its number is there throughout.
-        let _purged = is_another.then(|| self.index.detach_owner(owner));
+        // Dropped, and its keys with it, once the others were put: a key of the new owner that was
+        // under the number of the purged one is there throughout.
+        let _replaced = may_be_replaced.then(|| self.index.detach_owner(owner));
         // If putting them fails midway, they are read again.
         self.index.begin_unread(owner);
         let mut unsettled = UnsettledOwner { records: self, owner, is_settled: false };
@@ -276,13 +277,14 @@ impl Records {
     }
 
     /// Reads an owner from the backend into the index, and its keys only as far as the change reaches
-    /// them, or if the index has another owner of its id. Returns whether it exists.
+    /// them, or if the owner was purged and has a successor of its id. Returns whether it exists.
     fn reload_owner_alone(
         &self,
         owner: &OwnerId,
         affected: &AffectedRecords,
         made: Made,
     ) -> Result<bool, Error> {
+        let may_be_replaced = affected.replaced.contains(owner);
         let is_known = self.index.owner_named(owner).is_some();
         // The scan would look at each key of the owner before that is yet to go, and the keys of this
         // one have events of their own.
@@ -290,14 +292,15 @@ impl Records {
             !is_known && record.sweeps.is_some() && affected.created.contains(owner)
         };
         match self.stored.owner(owner) {
-            // Its keys are on their way out, and a scan would look at each.
+            Ok(None) if may_be_replaced => {}
+            // As above.
             Ok(Some(record)) if record.is_purged() => {}
-            Ok(Some(record)) if is_known || is_new(&record) => {
+            Ok(Some(record)) if is_known && !may_be_replaced || is_new(&record) => {
                 self.damages.forget_owner(DamagedRecord::Owner(*owner));
                 return self.put_owner(&record, made).map(|()| true);
             }
             Err(error) if error.damage().is_none() => return Err(error.into()),
-            _ => return self.reload_owner(owner),
+            _ => return self.reload_owner_as(owner, may_be_replaced),
         }
         self.damages.forget_owner(DamagedRecord::Owner(*owner));
         Ok(false)

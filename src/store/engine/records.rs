@@ -76,6 +76,8 @@ pub(in crate::store) struct Records {
     pub(super) refills: Arc<Signal>,
     /// Wakes the thread that works the pieces of sweeps.
     pub(in crate::store) sweep_signal: Arc<Signal>,
+    /// Wakes the thread that reads what other processes have committed, before it is due.
+    pub(in crate::store) refresh_signal: Arc<Signal>,
 }
 
 /// The parts that the records are made of.
@@ -137,6 +139,7 @@ impl Records {
             last_event: Mutex::new(None),
             writes,
             refills: Arc::default(),
+            refresh_signal: Arc::default(),
             sweep_signal,
         };
         records.index.set_invalidations(&records.metadata().metadata);

@@ -51,6 +51,17 @@ impl Records {
         Ok(())
     }
 
+    /// Applies what other processes did, as far as one page has it: other callers wait meanwhile. Returns
+    /// whether that was all. The thread that refreshes applies the rest, and what failed here.
+    pub(super) fn catch_up_some(&self, applied_log: &mut AppliedLog) -> bool {
+        let is_all = !self.availability.is_recovering()
+            && self.refresh_page(applied_log).is_ok_and(|more| !more);
+        if !is_all {
+            self.refresh_signal.wake();
+        }
+        is_all
+    }
+
     /// Applies one page of events; returns whether there are more.
     fn refresh_page(&self, applied_log: &mut AppliedLog) -> Result<bool, Error> {
         let page = self.backend.events(&EventQuery {

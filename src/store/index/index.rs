@@ -253,22 +253,12 @@ impl Index {
 
     /// Removes an owner. From now on none of its keys is there.
     pub(in crate::store) fn remove_owner(&self, id: &OwnerId) {
-        self.remove_owner_locked(&mut self.lock(), id);
-    }
-
-    /// The same for the writer.
-    pub(super) fn remove_owner_locked(&self, writer: &mut IndexWriter, id: &OwnerId) {
+        let mut guard = self.lock();
+        let writer = &mut *guard;
         if let Some(state) = writer.owners.remove(&self.owners, id) {
             writer.stale.end_unread(id);
             self.remove_owner_parts(writer, state);
         }
-    }
-
-    /// Returns whether the owner of this id that is there is another one than this: an earlier one, of
-    /// whose purge this process hasn't read yet.
-    pub(in crate::store) fn has_another(&self, owner: &ScannedOwner) -> bool {
-        let known = self.lock().owners.get(&self.owners, &owner.id);
-        known.is_some_and(|known| known.mark != owner.incarnation.into())
     }
 
     /// Takes its number from an owner. An owner that is put under the id from now on gets another one:

@@ -137,12 +137,7 @@ impl Load<'_> {
         let now = self.index.clock.now();
         let (index, writer) = (self.index, &mut *self.writer);
         let max_access = writer.sets.acquire(&index.sets, max_access).ok_or(IndexError::Full)?;
-        let mut before = writer.owners.get(&index.owners, &owner.id);
-        if before.is_some_and(|before| before.mark != owner.incarnation.into()) {
-            // Another one of its id, whose purge this process hasn't read. Its keys aren't this one's.
-            index.remove_owner_locked(writer, &owner.id);
-            before = None;
-        }
+        let before = writer.owners.get(&index.owners, &owner.id);
         let word_before =
             before.and_then(|before| index.owners.word(before.number)).unwrap_or_default();
         let flags_before = OwnerFlags::from_word(word_before);
@@ -150,8 +145,7 @@ impl Load<'_> {
             OwnerFlags { suspended: owner.suspended || flags_before.suspended, ..flags_before };
         let ScannedOwner { tokens_valid_from, suspended, .. } = *owner;
         let tokens_valid_from = tokens_valid_from.unwrap_or_default();
-        let mark = owner.incarnation.into();
-        let rules = OwnerRules { max_access, tokens_valid_from, suspended, mark };
+        let rules = OwnerRules { max_access, tokens_valid_from, suspended };
         if before.is_some_and(|before| before.differs(rules)) {
             // Before the change: if what follows fails, its keys' slots aren't taken for right.
             writer.stale.add_unread(owner.id);

@@ -9,7 +9,7 @@ use super::entry::{MAX_OWNER, MAX_SET};
 use super::interned::Owners;
 use super::memory::slab::SlabNumbers;
 use super::memory::vectors::make_room;
-use crate::id::{Incarnation, OwnerId};
+use crate::id::OwnerId;
 use crate::key::TokensValidFrom;
 
 /// The numbers of the owners that are there, and which are free.
@@ -28,18 +28,9 @@ pub(super) struct OwnerNumbers {
     pub(super) numbers: SlabNumbers,
 }
 
-/// The rules of an owner.
+/// The rules of an owner in one word: the number of a set in the lowest bits, then the epoch and the switch.
 #[derive(Clone, Copy, Debug, Default)]
-struct StoredState {
-    /// The number of a set in the lowest bits, then the epoch and the switch.
-    rules: u32,
-    mark: IncarnationMark,
-}
-
-/// A part of an owner's incarnation, of half the size. One in four thousand million owners has the
-/// mark of an earlier one of its id, and is taken for that one until its first event is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct IncarnationMark(u32);
+struct StoredState(u32);
 
 const EPOCH_AT: u32 = 24;
 const SUSPENDED_AT: u32 = 28;
@@ -56,7 +47,6 @@ pub(super) struct OwnerState {
     pub(super) epoch: u8,
     /// The owner's switch, as it should be: its flag may still be set.
     pub(super) suspended: bool,
-    pub(super) mark: IncarnationMark,
 }
 
 /// The rules of an owner that its record says.
@@ -65,36 +55,26 @@ pub(super) struct OwnerRules {
     pub(super) max_access: u32,
     pub(super) tokens_valid_from: TokensValidFrom,
     pub(super) suspended: bool,
-    pub(super) mark: IncarnationMark,
-}
-
-impl From<Incarnation> for IncarnationMark {
-    fn from(incarnation: Incarnation) -> Self {
-        // Cut to the width of a mark: its bits are drawn at random, each alike.
-        #[allow(clippy::cast_possible_truncation)]
-        Self(incarnation.get() as u32)
-    }
 }
 
 impl StoredState {
-    fn new(max_access: u32, epoch: u8, suspended: bool, mark: IncarnationMark) -> Self {
-        let switch = u32::from(suspended) << SUSPENDED_AT;
-        Self { rules: max_access | u32::from(epoch) << EPOCH_AT | switch, mark }
+    fn new(max_access: u32, epoch: u8, suspended: bool) -> Self {
+        Self(max_access | u32::from(epoch) << EPOCH_AT | u32::from(suspended) << SUSPENDED_AT)
     }
 
     fn max_access(self) -> u32 {
-        self.rules & ((1 << EPOCH_AT) - 1)
+        self.0 & ((1 << EPOCH_AT) - 1)
     }
 
     fn epoch(self) -> u8 {
         // Cut to the width of an epoch.
         #[allow(clippy::cast_possible_truncation)]
-        let epoch = (self.rules >> EPOCH_AT & ((1 << (SUSPENDED_AT - EPOCH_AT)) - 1)) as u8;
+        let epoch = (self.0 >> EPOCH_AT & ((1 << (SUSPENDED_AT - EPOCH_AT)) - 1)) as u8;
         epoch
     }
 
     fn suspended(self) -> bool {
-        self.rules >> SUSPENDED_AT == 1
+        self.0 >> SUSPENDED_AT == 1
     }
 }
 
@@ -134,7 +114,6 @@ impl OwnerNumbers {
             tokens_valid_from: self.tokens_valid_from.get(&number).copied().unwrap_or_default(),
             epoch: stored.epoch(),
             suspended: stored.suspended(),
-            mark: stored.mark,
         })
     }
 
@@ -153,9 +132,9 @@ impl OwnerNumbers {
             }
             None => (self.give(owners, id, flags)?, 0),
         };
-        let OwnerRules { max_access, tokens_valid_from, suspended, mark } = rules;
+        let OwnerRules { max_access, tokens_valid_from, suspended } = rules;
         make_room(&mut self.states, number as usize);
-        self.states[number as usize] = StoredState::new(max_access, epoch, suspended, mark);
+        self.states[number as usize] = StoredState::new(max_access, epoch, suspended);
         if tokens_valid_from == TokensValidFrom::default() {
             self.tokens_valid_from.remove(&number);
         } else {
@@ -179,7 +158,7 @@ impl OwnerNumbers {
     /// Sets the epoch in which an owner's slots are filled from now on.
     pub(super) fn set_epoch(&mut self, number: u32, epoch: u8) {
         if let Some(state) = self.states.get_mut(number as usize) {
-            *state = StoredState::new(state.max_access(), epoch, state.suspended(), state.mark);
+            *state = StoredState::new(state.max_access(), epoch, state.suspended());
         }
     }
 

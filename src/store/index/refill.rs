@@ -23,8 +23,7 @@ const FEW: u32 = if cfg!(test) { 3 } else { 256 };
 pub(in crate::store) enum Reach {
     /// There is nothing to do for them.
     Nothing,
-    /// Nothing was changed yet: the owner is put together with its keys, which are few, or those of
-    /// another owner than is there.
+    /// Nothing was changed yet: the owner is put together with its keys, which are few.
     Few,
     /// Each has its rule until it is filled again.
     Rules,
@@ -131,9 +130,6 @@ impl Index {
             load.put_owner(owner)?;
             return Ok(Reach::Nothing);
         };
-        if before.mark != owner.incarnation.into() {
-            return Ok(Reach::Few);
-        }
         let may = self.sets.get(before.max_access);
         let was_unread = load.writer.stale.unread(&owner.id).is_some();
         let (mut rule, mut must_read) = (StaleRule::default(), false);

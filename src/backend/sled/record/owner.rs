@@ -3,7 +3,7 @@
 use super::codec::{Decoder, Encoder};
 use crate::backend::ScannedOwner;
 use crate::backend::sled::fault::Fault;
-use crate::id::{Incarnation, OwnerId, Version};
+use crate::id::OwnerId;
 use crate::key::{OwnerRecord, Switch};
 
 pub(in crate::backend::sled) fn encode_owner(owner: &OwnerRecord) -> Result<Vec<u8>, Fault> {
@@ -30,16 +30,12 @@ pub(in crate::backend::sled) fn scan_owner(
     bytes: &[u8],
 ) -> Result<ScannedOwner, Fault> {
     let mut decoder = Decoder::new(bytes);
-    let mut owner = ScannedOwner {
+    Ok(ScannedOwner {
         id,
         max_access: decoder.next()?,
         suspended: decoder.next::<Option<Switch>>()?.is_some(),
         tokens_valid_from: decoder.next()?,
         limits: decoder.next()?,
         sweeps: decoder.next()?,
-        incarnation: Incarnation::FIRST,
-    };
-    let _: Version = decoder.next()?;
-    owner.incarnation = decoder.next()?;
-    Ok(owner)
+    })
 }

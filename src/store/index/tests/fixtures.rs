@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::{Index, Memo};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::{ManualClock, Timestamp};
-use crate::id::{Generation, Incarnation, KeyId, OwnerId};
+use crate::id::{Generation, KeyId, OwnerId};
 use crate::key::{
     Digest, IssueEpochs, Kind, Limit, Limits, PepperNumber, PrefixNumber, Scheme, SetBy,
     TokenRecord,
@@ -54,7 +54,6 @@ pub(super) fn owner(id: &str) -> ScannedOwner {
         max_access: Access::Full,
         limits: Limits::default(),
         tokens_valid_from: None,
-        incarnation: Incarnation::FIRST,
     }
 }
 
