@@ -112,11 +112,15 @@ impl Access {
     pub(crate) fn with_all_names(&self, catalogue: &Catalogue) -> Self {
         let Self::Limited(limited) = self else { return self.clone() };
         let mut patterns = limited.0.to_vec();
+        let has = |name| limited.0.iter().any(|pattern| pattern.matches(name));
+        let names = |permission| {
+            let earlier = catalogue.aliases().filter(move |(_, of)| *of == permission);
+            earlier.map(|(name, _)| name).chain(catalogue.name(permission))
+        };
         for (earlier, permission) in catalogue.aliases() {
-            let Some(name) = catalogue.name(permission) else { continue };
-            let grants = |pattern: &Pattern| pattern.matches(earlier) || pattern.matches(name);
-            if limited.0.iter().any(grants) {
-                patterns.extend([earlier, name].map(|name| Pattern::from(name.clone())));
+            if names(permission).any(has) {
+                patterns.push(Pattern::from(earlier.clone()));
+                patterns.extend(catalogue.name(permission).cloned().map(Pattern::from));
             }
         }
         Self::sorted(patterns)

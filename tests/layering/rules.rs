@@ -49,12 +49,14 @@ impl<'a> Tree<'a> {
             for import in &folder.imports {
                 names.insert((&folder.module[..], &import.name[..]), &import.target[..]);
             }
-            for item in folder.items() {
+        }
+        for source in sources.iter().filter(|source| !source.module.is_empty()) {
+            for item in source.items() {
                 if let [before @ .., word, name] = &item[..]
                     && is(word, "mod")
                     && under_cfg_test(before)
                 {
-                    tests.push([&folder.module[..], &[name.to_string()]].concat());
+                    tests.push([&source.module[..], &[name.to_string()]].concat());
                 }
             }
         }

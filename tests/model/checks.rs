@@ -324,7 +324,7 @@ fn kind_of(obstacle: ObstacleKind) -> Option<RejectKind> {
     })
 }
 
-/// Compares the details of a key with its record. A key whose token no one can present may have none.
+/// Compares the details of a key with its record. A key that isn't accepted may have none.
 fn detailed(
     admin: &AdminKeys,
     verified: &VerifiedKey,
@@ -343,7 +343,7 @@ fn detailed(
                     .eq(settings.filter(|(name, _)| opening::DETAILS.contains(name)))
         }
         (None, Err(Error::NotFound(_))) => true,
-        (None, Ok(_)) => matches!(heard, Err(VerifyError::Unrecognized)),
+        (None, Ok(_)) => heard.is_err(),
         _ => false,
     };
     (!is_right).then(|| format!("{details:?} kept of {key:?}"))

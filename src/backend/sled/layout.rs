@@ -364,7 +364,7 @@ mod tests {
         {
             assert_eq!(kind(text), Unreleased, "{text:?}");
         }
-        for rest in ["", "format\n", "format x\n", "format 4\n", "format 0\ngeneration 1\n"] {
+        for rest in ["", "format\n", "format x\n", "format 5\n", "format 0\ngeneration 1\n"] {
             assert_eq!(kind(&format!("keyhasp sled store\n{rest}")), Corrupt, "{rest:?}");
         }
         for rest in [
@@ -376,7 +376,7 @@ mod tests {
             "generation 1",
             "generation 1\nmore\n",
         ] {
-            assert_eq!(kind(&format!("keyhasp sled store\nformat 4\n{rest}")), Corrupt, "{rest:?}");
+            assert_eq!(kind(&format!("keyhasp sled store\nformat 5\n{rest}")), Corrupt, "{rest:?}");
         }
     }
 }

@@ -194,7 +194,8 @@ impl Verifier {
 
     /// Returns the data of a verified key: its name, its numeric id and some settings, where
     /// [`StoreBuilder::key_details`](crate::StoreBuilder::key_details) has the store keep them in memory.
-    /// It reads no backend. `None` if the store keeps none, or if the key is gone since.
+    /// It reads no backend. `None` if the store keeps none, or if the key is gone since; a key that is no
+    /// longer accepted may have none.
     ///
     /// ```
     /// # use keyhasp::{VerifiedKey, Verifier};

@@ -143,7 +143,10 @@ mod tests {
             history.go_to(event).unwrap();
             history
         };
-        let (one, other) = (at(9), at(9));
+        let whole = History::new();
+        (0..7).for_each(|number| whole.memory.apply(History::change(number).unwrap()).unwrap());
+        let last = whole.memory.last_event().unwrap();
+        let (one, other) = (at(last), at(last));
         one.compare(&other.memory).unwrap();
         other
             .memory

@@ -109,7 +109,7 @@ fn read_everything(store: &dyn Backend) -> Vec<Result<(), BackendErrorKind>> {
 fn what_a_later_version_wrote_inside() {
     let fixture = stored();
     fixture.raw(1, |db| {
-        db.open_tree("metadata").unwrap().insert("format", &5_u32.to_be_bytes()).unwrap();
+        db.open_tree("metadata").unwrap().insert("format", &6_u32.to_be_bytes()).unwrap();
     });
     assert_eq!(fixture.refusal(), BackendErrorKind::Newer);
 }

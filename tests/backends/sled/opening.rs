@@ -20,7 +20,7 @@ fn nothing() -> [(&'static str, Make); 4] {
         ("an empty directory", |fixture| fs::create_dir(fixture.dir()).unwrap()),
         ("a creation that was cut short", |fixture| {
             fs::create_dir(fixture.dir()).unwrap();
-            fixture.set_marker("keyhasp sled store\nformat 4\nunfinished\n");
+            fixture.set_marker("keyhasp sled store\nformat 5\nunfinished\n");
         }),
         ("a database on which no store was created", |fixture| fixture.blank().close().unwrap()),
     ]

@@ -44,14 +44,14 @@ fn a_new_or_an_empty_directory_becomes_a_database() {
         store.close().unwrap();
         assert_eq!(entries(fixture.root()), ["db", "db.lock"]);
         assert_eq!(fixture.entries(), ["keyhasp", "sled-1"]);
-        assert_eq!(fixture.marker(), "keyhasp sled store\nformat 4\ngeneration 1\n");
+        assert_eq!(fixture.marker(), "keyhasp sled store\nformat 5\ngeneration 1\n");
         assert!(fixture.store().owner(&owner_id("a")).unwrap().is_some());
     }
 }
 
 #[test]
 fn a_creation_that_was_broken_off_is_begun_anew() {
-    let unfinished = "keyhasp sled store\nformat 4\nunfinished\n";
+    let unfinished = "keyhasp sled store\nformat 5\nunfinished\n";
     type Leave = fn(&Fixture);
     let states: [(&str, Leave); 5] = [
         ("the first marker is half-written", |f| {
@@ -136,7 +136,7 @@ fn what_is_somebody_elses() {
 #[test]
 fn what_a_later_version_wrote() {
     let fixture = Fixture::with_owner();
-    fixture.set_marker("keyhasp sled store\nformat 5\nand who knows what\n");
+    fixture.set_marker("keyhasp sled store\nformat 6\nand who knows what\n");
     refused(&fixture, BackendErrorKind::Newer);
 }
 

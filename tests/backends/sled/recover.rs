@@ -9,7 +9,7 @@ use keyhasp::id::KeyId;
 use crate::sled::fixture::{Fixture, commit, create_key, create_owner, key, owner_id};
 
 fn marker(generation: u64) -> String {
-    format!("keyhasp sled store\nformat 4\ngeneration {generation}\n")
+    format!("keyhasp sled store\nformat 5\ngeneration {generation}\n")
 }
 
 fn copy(from: &Path, to: &Path) {
