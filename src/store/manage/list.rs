@@ -345,8 +345,10 @@ fn prefix_numbers(
     prefixes: &[Prefix],
 ) -> Result<Option<Vec<PrefixNumber>>, Invalid> {
     let number = |prefix: &Prefix| {
+        // One that is accepted no more stands on keys all the same.
+        let known = metadata.prefixes.entries().find(|entry| entry.prefix == *prefix);
         let unknown = || Problem::Unknown { name: prefix.to_string() };
-        metadata.prefixes.number(prefix).ok_or_else(|| Invalid::new("prefix", unknown()))
+        known.map(|entry| entry.number).ok_or_else(|| Invalid::new("prefix", unknown()))
     };
     let numbers: Vec<PrefixNumber> = prefixes.iter().map(number).collect::<Result<_, _>>()?;
     Ok((!numbers.is_empty()).then_some(numbers))

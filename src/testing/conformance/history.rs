@@ -144,7 +144,9 @@ mod tests {
             history
         };
         let whole = History::new();
-        (0..7).for_each(|number| whole.memory.apply(History::change(number).unwrap()).unwrap());
+        for number in 0..7 {
+            whole.memory.apply(History::change(number).unwrap()).unwrap();
+        }
         let last = whole.memory.last_event().unwrap();
         let (one, other) = (at(last), at(last));
         one.compare(&other.memory).unwrap();

@@ -386,9 +386,9 @@ fn limits_outlive_the_store() {
     let world = World::with(|builder| builder, sqlite(&dir));
     let (keys, issued) = world.owner("org");
     let _ = keys.update(issued.key.id, update(all(world.after(HOUR)))).unwrap();
-    let key = world.admin.get(issued.key.id).unwrap();
     let limits = UpdateOwner::new().limits(all(world.now()));
     let org = world.admin.update_owner(&owner("org"), limits).unwrap();
+    let key = world.admin.get(issued.key.id).unwrap();
     world.store.close().unwrap();
     let store = crate::common::builder(&world.clock, 2).open(sqlite(&dir)).unwrap();
     let again = World::of(std::sync::Arc::new(store), world.clock.clone());
