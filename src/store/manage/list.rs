@@ -346,7 +346,7 @@ fn prefix_numbers(
 ) -> Result<Option<Vec<PrefixNumber>>, Invalid> {
     let number = |prefix: &Prefix| {
         // One that is accepted no more stands on keys all the same.
-        let known = metadata.prefixes.entries().find(|entry| entry.prefix == *prefix);
+        let known = metadata.prefixes.entries().iter().find(|entry| entry.prefix == *prefix);
         let unknown = || Problem::Unknown { name: prefix.to_string() };
         known.map(|entry| entry.number).ok_or_else(|| Invalid::new("prefix", unknown()))
     };
