@@ -327,7 +327,10 @@ fn parse_marker(marker: &[u8]) -> Result<u64, Fault> {
     if format > FORMAT.into() {
         return Err(Fault::newer("the directory has a later format"));
     }
-    if format != 0 && format < OLDEST_READ.into() {
+    if format == 0 {
+        return Err(damaged());
+    }
+    if format < OLDEST_READ.into() {
         let text = "the directory has a format that was never released";
         return Err(Fault::new(BackendErrorKind::Unreleased, text));
     }
