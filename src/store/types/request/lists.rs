@@ -239,7 +239,7 @@ impl ListEvents {
     }
 
     /// Lists events with a smaller number than this, the newest first. The number is
-    /// [`Events::next`](crate::Events::next) of the page before.
+    /// [`Events::next`](crate::store::Events::next) of the page before.
     pub fn before(mut self, sequence: u64) -> Self {
         self.before = Some(sequence);
         self

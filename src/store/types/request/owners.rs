@@ -77,7 +77,7 @@ impl UpdateOwner {
         self
     }
 
-    /// Replaces all of the owner's tags, as [`CreateOwner::tags`] says.
+    /// Replaces all of the owner's tags, as [`CreateOwner::tags`](super::CreateOwner::tags) says.
     pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.tags = Some(tags.into_iter().map(Into::into).collect());
         self
