@@ -221,8 +221,8 @@ impl EventFilter {
 pub struct EventQuery {
     /// Only events with a number greater than this.
     pub after: u64,
-    /// If given, only events with a smaller number than this, and the newest first: [`u64::MAX`]
-    /// begins with the last of all.
+    /// Only events with a smaller number than this, and the newest first: [`u64::MAX`] begins with
+    /// the last of all. `None` for the oldest first.
     pub before: Option<u64>,
     /// The events to return.
     pub filter: EventFilter,

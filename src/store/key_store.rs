@@ -104,7 +104,7 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// - It counts no use, and is no use: a rate or quota that is used up doesn't fail it. What is left
     ///   of the rate is shown.
     /// - It computes no hash, and never waits.
-    /// - Of a key whose record is damaged it says so, whichever of the key's tokens it was.
+    /// - A key whose record is damaged is said to be damaged, for each of its tokens.
     ///
     /// A token that was rotated away, forced or after its grace, fails as it would if it were presented.
     ///

@@ -283,7 +283,7 @@ pub(crate) struct OwnerQuery {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventQuery {
     pub(crate) after: u64,
-    /// If given, the newest comes first.
+    /// The number before which the newest come first.
     pub(crate) before: Option<u64>,
     pub(crate) limit: Option<usize>,
     pub(crate) key: Option<KeyId>,

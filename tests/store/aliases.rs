@@ -100,7 +100,7 @@ fn old_keys_go_on_and_new_ones_take_the_new_name() {
     assert_eq!(patterns(&created.unwrap().owner.max_access), "limited:urls:read");
 }
 
-/// What an administrator or an acting key bounds is the permission, under whichever name.
+/// The bounds of an administrator and of an acting key hold for the permission, under either name.
 #[test]
 fn a_renamed_permission_is_no_wider_than_before() {
     let service = Service::new();

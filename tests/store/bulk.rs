@@ -240,7 +240,7 @@ fn a_damaged_key_is_revoked_among_others() {
 /// One of several calls.
 #[derive(Clone, Debug)]
 enum Many {
-    /// By name and by owner.
+    /// Each key's name and owner.
     Create(Vec<(u8, u8)>),
     Revoke(Vec<usize>),
     Purge(Vec<usize>),

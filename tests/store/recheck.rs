@@ -22,7 +22,7 @@ fn inside() -> IpAddr {
     INSIDE.into()
 }
 
-/// What the token would get now, where no rate and no quota is used up.
+/// Presents the token now, as if no rate and no quota were used up.
 fn presented(world: &World, issued: &Issued, address: IpAddr) -> Result<VerifiedKey, VerifyError> {
     let request = VerifyRequest::new(issued.token.expose()).cost(0).address(address);
     world.verifier.verify_request(&request)

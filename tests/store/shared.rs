@@ -89,7 +89,7 @@ fn what_one_process_does_is_in_force_in_the_other() {
     eventually(&a, &second.token, Err(VerifyError::Unrecognized));
 }
 
-/// What is kept in memory of keys is as current as the index, in each process.
+/// Details of keys are as current as the index, in each process.
 #[test]
 fn details_reach_the_other_process() {
     let Pair { a, b, _directory } = pair_with(|builder| builder.key_details(["plan"]));

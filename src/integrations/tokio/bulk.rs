@@ -10,7 +10,7 @@ use crate::store::{Bulk, Error};
 
 /// A [`Bulk`] whose pieces are made on the pool of blocking threads.
 ///
-/// If a future of [`next`](Self::next) is dropped, its piece goes on to its end, and a later call
+/// A piece goes on to its end also if the future of [`next`](Self::next) is dropped, and a later call
 /// returns its outcomes.
 #[must_use = "the changes are made while this is read"]
 pub struct AsyncBulk<T> {

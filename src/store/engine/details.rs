@@ -1,6 +1,6 @@
 //! Details of keys in memory, beside the index and as current as it.
 //!
-//! What is kept of a key is its own part. A change of an owner's defaults touches no key: each notes the
+//! Each key keeps its own part. A change of an owner's defaults touches no key: each notes the
 //! defaults that it was shown with, and is shown again by the next reader after a change.
 
 use std::collections::{BTreeSet, HashMap};

@@ -285,7 +285,7 @@ impl Engine {
         }
         let mut unsettled = UnsettledOwner { records: &self.records, owner, is_settled: false };
         let mut read = self.read_keys_again(owner);
-        // Whoever reloads the owner whole holds the log, and may have put all its keys meanwhile.
+        // A thread that reloads the owner whole holds the log, and may have put all its keys meanwhile.
         let _applied_log = self.records.lock_applied_log();
         if is_read() {
             read = Ok(());

@@ -1,4 +1,4 @@
-//! What stands against a token, for administrators.
+//! The reasons that stand against a token, for administrators.
 
 use serde::Serialize;
 

@@ -48,7 +48,7 @@ fn settings() -> Result<Settings, Invalid> {
     Settings::new(object)
 }
 
-/// As many tags as fit, each as long as may be.
+/// The most tags, each of the greatest length.
 fn tags() -> Result<Tags, Invalid> {
     Tags::new((0..Tags::MAX).map(|n| format!("{n:0>width$}", width = Tag::MAX_LEN)))
 }

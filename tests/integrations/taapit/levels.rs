@@ -8,7 +8,7 @@ use crate::taapit::world::World;
 
 const NAME: &str = r#"{"name": "new"}"#;
 
-/// What a key may do with a resource, by what it is answered. A key that may only read anywhere has
+/// Asserts what a key may do with a resource, by the answers. A key that may only read anywhere has
 /// `GET` alone.
 #[track_caller]
 fn may(world: &World, token: &str, resource: &str, gets_alone: bool) -> &'static str {

@@ -79,7 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens between: the first look in the time before an expiry tells of it, and no
+    /// Other changes don't matter: the first look in the time before an expiry tells of it, and no
     /// other does. The kind of the key, as it is then, says which event and how long before.
     #[test]
     fn each_expiry_is_told_by_the_first_look_in_the_time_before_it(

@@ -1,4 +1,4 @@
-//! The creation of a store: its first event, once, whoever comes together.
+//! The creation of a store: its first event, once, also for callers who come together.
 
 use std::sync::{Arc, Barrier};
 
