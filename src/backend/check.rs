@@ -39,14 +39,7 @@ fn metadata<B: Backend + ?Sized>(backend: &B, _: &mut Findings) -> Checked {
 }
 
 fn owners<B: Backend + ?Sized>(backend: &B, findings: &mut Findings) -> Checked {
-    let mut query = OwnerPageQuery {
-        tags: crate::key::Tags::default(),
-        swept: false,
-        after: None,
-        suspended: None,
-        limit: AT_ONCE,
-        examine: AT_ONCE,
-    };
+    let mut query = OwnerPageQuery::all(AT_ONCE);
     loop {
         let page = backend.page_owners(&query)?;
         page.damaged.into_iter().for_each(|damage| findings.record(damage));

@@ -155,6 +155,14 @@ pub struct OwnerPageQuery {
 }
 
 impl OwnerPageQuery {
+    /// Asks for the first owners of all, as many as this, and looks at no more. Other fields are set
+    /// with `..`.
+    #[must_use]
+    pub fn all(limit: usize) -> Self {
+        let tags = Tags::default();
+        Self { after: None, suspended: None, tags, swept: false, limit, examine: limit }
+    }
+
     /// Whether an owner is meant.
     #[must_use]
     pub fn matches(&self, owner: &OwnerRecord) -> bool {

@@ -88,16 +88,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
         Poll::Ready(self.verify_request(request))
     }
 
-    /// Judges again the token of an answer that was given before, for a peer whose address isn't
-    /// known: a WebSocket or a stream that is still open.
-    ///
-    /// # Errors
-    /// As [`recheck_from`](Self::recheck_from).
-    fn recheck(&self, verified: &VerifiedKey) -> Result<VerifiedKey, VerifyError> {
-        self.recheck_from(verified, None)
-    }
-
-    /// Judges again the token of an answer that was given before, from the peer's address. The answer
+    /// Judges again the token of an answer that was given before, from the peer's address if that is
+    /// known: for a WebSocket or a stream that is still open. The answer
     /// is that which [`verify_request`](Self::verify_request) would give for the same token now, with
     /// these differences:
     ///
@@ -502,22 +494,4 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// `Backend` when flushing failed. The store is closed nevertheless.
     fn close(&self) -> Result<(), Error>;
-}
-
-/// A shared store, which the handles take: an [`Arc`] of any [`KeyStore`], its type known or not.
-pub trait IntoKeyStore {
-    /// Returns the store with its type erased.
-    fn into_key_store(self) -> Arc<dyn KeyStore>;
-}
-
-impl<S: KeyStore> IntoKeyStore for Arc<S> {
-    fn into_key_store(self) -> Arc<dyn KeyStore> {
-        self
-    }
-}
-
-impl IntoKeyStore for Arc<dyn KeyStore> {
-    fn into_key_store(self) -> Arc<dyn KeyStore> {
-        self
-    }
 }

@@ -125,8 +125,8 @@ macro_rules! store_layer {
                 self.inner().poll_verify(request, wait, context)
             }
 
-            /// Answers [`KeyStore::recheck_from`], and with it [`KeyStore::recheck`]. A layer that
-            /// rejects keys by a rule of its own must reject them here too.
+            /// Answers [`KeyStore::recheck_from`]. A layer that rejects keys by a rule of its own must
+            /// reject them here too.
             ///
             /// # Errors
             /// Those of its namesake.

@@ -45,10 +45,10 @@ mod work;
 
 pub use builder::StoreBuilder;
 pub use handle::{
-    AdminKeys, AsAdmin, AsDelegate, AsOwner, Bulk, DelegatedKeys, EventFeed, FeedItem, Keys,
-    Managing, OwnerKeys, Reservation, Verifier,
+    AdminKeys, AsAdmin, AsDelegate, AsOwner, Bulk, DelegatedKeys, EventFeed, FeedItem,
+    IntoKeyStore, Keys, Managing, OwnerKeys, Reservation, Verifier,
 };
-pub use key_store::{IntoKeyStore, KeyStore};
+pub use key_store::KeyStore;
 pub use layer::{StoreCall, StoreLayer};
 pub use store::Store;
 pub use types::{

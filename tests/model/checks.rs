@@ -244,7 +244,7 @@ impl Sequence<'_> {
             }
         }
         for verified in &self.grants {
-            let heard = self.asked.recheck(verified);
+            let heard = self.asked.recheck_from(verified, None);
             if heard != closed {
                 return Err(format!("a closed store checks again: {heard:?}"));
             }

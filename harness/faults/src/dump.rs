@@ -33,14 +33,7 @@ impl Dump {
     /// # Errors
     /// Those of the backend.
     pub fn of(backend: &dyn Backend) -> Result<Self, BackendError> {
-        let query = OwnerPageQuery {
-            tags: keyhasp::key::Tags::default(),
-            swept: false,
-            after: None,
-            suspended: None,
-            limit: ALL,
-            examine: ALL,
-        };
+        let query = OwnerPageQuery::all(ALL);
         let owners = backend.page_owners(&query)?.owners;
         let filter = KeyFilter::new(StateSet::ALL, Timestamp::MIN);
         let query = KeyPageQuery { filter, before: None, after: None, limit: ALL, examine: ALL };

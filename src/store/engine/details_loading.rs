@@ -9,7 +9,6 @@ use crate::backend::{
     StateSet, Write,
 };
 use crate::id::{KeyId, OwnerId};
-use crate::key::Tags;
 use crate::store::types::details::KeyDetails;
 
 /// Number of records that are read at once.
@@ -91,11 +90,9 @@ impl Records {
     }
 
     fn read_all_owner_details(&self, details: &DetailsMemory) -> Result<(), BackendError> {
-        let (limit, examine) = (RECORDS_AT_ONCE, RECORDS_AT_ONCE);
         let mut after = None;
         loop {
-            let (suspended, swept, tags) = (None, false, Tags::default());
-            let query = OwnerPageQuery { after, suspended, tags, swept, limit, examine };
+            let query = OwnerPageQuery { after, ..OwnerPageQuery::all(RECORDS_AT_ONCE) };
             let page = self.backend.page_owners(&query)?;
             page.owners.iter().for_each(|owner| details.put_owner(owner));
             match page.next {

@@ -136,15 +136,7 @@ impl ShownBackend {
 
 /// Lists the owners with sweeps, tombstones too. There are few, mostly none.
 pub(super) fn swept_owners(backend: &dyn Backend) -> Result<Vec<OwnerRecord>, BackendError> {
-    let (limit, examine) = (AT_ONCE, AT_ONCE);
-    let mut query = OwnerPageQuery {
-        tags: crate::key::Tags::default(),
-        after: None,
-        suspended: None,
-        swept: true,
-        limit,
-        examine,
-    };
+    let mut query = OwnerPageQuery { swept: true, ..OwnerPageQuery::all(AT_ONCE) };
     let mut owners = Vec::new();
     loop {
         let page = backend.page_owners(&query)?;

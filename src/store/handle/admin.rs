@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::bulk::Bulk;
 use super::feed::EventFeed;
+use super::into_key_store::IntoKeyStore;
 use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::Invalid;
 use crate::key::{Expiry, IdempotencyKey};
-use crate::store::key_store::IntoKeyStore;
 use crate::store::types::{
     ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, Explanation, FoundToken,
     IfInUse, Issued, IssuedOnce, Key, KeyAction, ListKeys, ListOwners, Owner, OwnerAction, Page,

@@ -1,10 +1,10 @@
 //! The handle of a caller that acts with a key.
 
+use super::into_key_store::IntoKeyStore;
 use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::invalid::Invalid;
 use crate::key::IdempotencyKey;
-use crate::store::key_store::IntoKeyStore;
 use crate::store::types::{CreateKey, Error, Issued, IssuedOnce};
 use crate::verified_key::VerifiedKey;
 

@@ -1,12 +1,12 @@
 //! The handle of one owner.
 
 use super::bulk::Bulk;
+use super::into_key_store::IntoKeyStore;
 use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::Invalid;
 use crate::key::IdempotencyKey;
-use crate::store::key_store::IntoKeyStore;
 use crate::store::types::{
     CreateKey, Error, Issued, IssuedOnce, Key, KeyAction, Owner, RevokedAll,
 };

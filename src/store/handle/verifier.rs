@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
+use super::into_key_store::IntoKeyStore;
 use crate::invalid::{Invalid, Problem};
 use crate::key::Prefix;
 use crate::permission::{Catalogue, Permission};
-use crate::store::key_store::{IntoKeyStore, KeyStore};
+use crate::store::key_store::KeyStore;
 use crate::store::types::reserved::ReservedQuotas;
 use crate::store::types::{Error, KeyDetails, ReservedUses, VerifyError, VerifyRequest};
 use crate::store::verify::LeaseWait;
@@ -173,7 +174,7 @@ impl Verifier {
         if !self.accepts(verified.prefix().as_bytes()) {
             return Err(VerifyError::Unrecognized);
         }
-        self.store.recheck(verified)
+        self.store.recheck_from(verified, None)
     }
 
     /// Judges again as [`recheck`](Self::recheck) does, from the peer's address, which a key that is

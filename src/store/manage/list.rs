@@ -135,12 +135,11 @@ pub(in crate::store) fn list_owners(
     let caller = Principal::new(engine, authority)?;
     caller.require_administrator()?;
     let page = engine.records.backend.page_owners(&OwnerPageQuery {
-        swept: false,
         after: query.after,
         suspended: query.suspended,
         tags: Tags::new(&query.tags)?,
-        limit: clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)),
         examine: MAX_EXAMINED,
+        ..OwnerPageQuery::all(clamp(query.limit.unwrap_or(ListKeys::DEFAULT_LIMIT)))
     })?;
     let items = page.owners.into_iter();
     let items = items.map(|owner| Owner::new(owner, caller.viewer())).collect();

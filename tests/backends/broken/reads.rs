@@ -91,14 +91,7 @@ impl FaultyBackend {
             return Ok(found);
         }
         let (after, limit) = (None, usize::MAX);
-        let query = OwnerPageQuery {
-            tags: keyhasp::key::Tags::default(),
-            swept: false,
-            after,
-            suspended: None,
-            limit,
-            examine: limit,
-        };
+        let query = OwnerPageQuery { after, ..OwnerPageQuery::all(limit) };
         let alike = |owner: &OwnerRecord| owner.id.as_str().eq_ignore_ascii_case(id.as_str());
         Ok(self.memory.page_owners(&query)?.owners.into_iter().find(alike))
     }

@@ -70,14 +70,7 @@ fn read_everything(store: &dyn Backend) -> Vec<Result<(), BackendErrorKind>> {
         let query = EventQuery { after: 0, before: None, filter, limit: 99, examine: 99 };
         store.events(&query).and_then(|page| shown(page.damaged.is_empty()))
     };
-    let owners = OwnerPageQuery {
-        tags: keyhasp::key::Tags::default(),
-        swept: false,
-        after: None,
-        suspended: None,
-        limit: 9,
-        examine: 9,
-    };
+    let owners = OwnerPageQuery::all(9);
     let answers = [
         store.metadata().map(drop),
         scanned(&|visit| store.scan(visit).map(drop)),

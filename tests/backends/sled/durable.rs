@@ -87,14 +87,7 @@ fn closed_is_closed() {
     let filter = KeyFilter::new(StateSet::ALL, at(0));
     let keys =
         KeyPageQuery { filter: filter.clone(), before: None, after: None, limit: 9, examine: 9 };
-    let owners = OwnerPageQuery {
-        tags: keyhasp::key::Tags::default(),
-        swept: false,
-        after: None,
-        suspended: None,
-        limit: 9,
-        examine: 9,
-    };
+    let owners = OwnerPageQuery::all(9);
     let events =
         EventQuery { after: 0, before: None, filter: EventFilter::default(), limit: 9, examine: 9 };
     let id = KeyId::from_u128(1);

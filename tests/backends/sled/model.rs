@@ -298,14 +298,7 @@ fn answers(store: &dyn Backend, limit: usize, examine: usize) -> Vec<String> {
         answers.extend(pages_of_events(store, *owner, limit, examine));
     }
     for suspended in [None, Some(false), Some(true)] {
-        let mut query = OwnerPageQuery {
-            tags: keyhasp::key::Tags::default(),
-            swept: false,
-            after: None,
-            suspended,
-            limit,
-            examine,
-        };
+        let mut query = OwnerPageQuery { suspended, examine, ..OwnerPageQuery::all(limit) };
         loop {
             let page = store.page_owners(&query).unwrap();
             answers.push(format!("{page:?}"));

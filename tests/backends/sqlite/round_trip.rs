@@ -47,7 +47,7 @@ proptest! {
                 prop_assert_eq!(page.keys.len(), 1);
                 prop_assert_eq!(key_picture(&page.keys[0]), &pictured[..]);
             }
-            let query = OwnerPageQuery { tags: keyhasp::key::Tags::default(), swept: false, after: None, suspended: None, limit: 9, examine: 9 };
+            let query = OwnerPageQuery::all(9);
             let page = sqlite.page_owners(&query).unwrap();
             prop_assert!(page.owners.iter().any(|o| owner_picture(o) == owner_picture(owner)));
             let expected = [

@@ -165,14 +165,7 @@ pub(crate) fn every_call(sqlite: &Sqlite) -> Vec<(&'static str, Result<(), Backe
     let filter = KeyFilter { owner: Some(owner), ..KeyFilter::new(StateSet::ALL, at(1)) };
     let keys =
         KeyPageQuery { filter: filter.clone(), before: None, after: None, limit: 9, examine: 9 };
-    let owners = OwnerPageQuery {
-        tags: keyhasp::key::Tags::default(),
-        swept: false,
-        after: None,
-        suspended: None,
-        limit: 9,
-        examine: 9,
-    };
+    let owners = OwnerPageQuery::all(9);
     let events =
         EventQuery { after: 0, before: None, filter: EventFilter::default(), limit: 9, examine: 9 };
     let id = KeyId::from_u128(1);

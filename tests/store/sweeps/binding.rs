@@ -61,14 +61,7 @@ impl Held {
     }
 
     fn pending(&self) -> usize {
-        let query = OwnerPageQuery {
-            tags: keyhasp::key::Tags::default(),
-            after: None,
-            suspended: None,
-            swept: true,
-            limit: 9,
-            examine: 9,
-        };
+        let query = OwnerPageQuery { swept: true, ..OwnerPageQuery::all(9) };
         let owners = self.backend.page_owners(&query).unwrap().owners;
         owners.iter().filter_map(|owner| owner.sweeps.as_ref()).map(|s| s.pending.len()).sum()
     }

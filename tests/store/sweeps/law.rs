@@ -141,14 +141,7 @@ impl Side {
 
     /// Draws as many random numbers on both sides: a call that has to decide again would draw more.
     fn make_room(&self) {
-        let query = OwnerPageQuery {
-            tags: keyhasp::key::Tags::default(),
-            after: None,
-            suspended: None,
-            swept: true,
-            limit: 9,
-            examine: 9,
-        };
+        let query = OwnerPageQuery { swept: true, ..OwnerPageQuery::all(9) };
         let page = self.backend.page_owners(&query).unwrap();
         let pending = page.owners.iter().filter_map(|owner| owner.sweeps.as_ref());
         if pending.map(|sweeps| sweeps.pending.len()).max() == Some(MAX_SWEEPS) {
@@ -381,14 +374,7 @@ fn check(ops: &[Op], rules: StoreRules, backends: [Arc<dyn Backend>; 2]) {
     // What is held back is done in the end, and changes nothing even then.
     held.store.finish_sweeps().unwrap();
     assert_eq!(at_once.reads(), held.reads(), "after all pieces");
-    let query = OwnerPageQuery {
-        tags: keyhasp::key::Tags::default(),
-        after: None,
-        suspended: None,
-        swept: true,
-        limit: 9,
-        examine: 9,
-    };
+    let query = OwnerPageQuery { swept: true, ..OwnerPageQuery::all(9) };
     for side in [&at_once, &held] {
         assert_eq!(side.backend.page_owners(&query).unwrap().owners.len(), 0);
         assert_eq!(side.store.check().unwrap(), []);

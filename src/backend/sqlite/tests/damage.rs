@@ -131,14 +131,7 @@ fn read_all(fixture: &Fixture) -> Result<(), BackendError> {
         let query = KeyPageQuery { filter, before: None, after: None, limit: 9, examine: 9 };
         shown(fixture, sqlite.page_keys(&query)?.damaged.pop().map(|row| row.damage))?;
     }
-    let query = OwnerPageQuery {
-        tags: crate::key::Tags::default(),
-        swept: false,
-        after: None,
-        suspended: None,
-        limit: 9,
-        examine: 9,
-    };
+    let query = OwnerPageQuery::all(9);
     shown(fixture, sqlite.page_owners(&query)?.damaged.pop())?;
     let filter = EventFilter { actor: Some(actor()), ..EventFilter::default() };
     let mut page =

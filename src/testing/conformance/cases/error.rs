@@ -67,14 +67,7 @@ const CALLS: &[Call] = &[
     }),
     ("count_keys", |b| Ok(b.count_keys(&filter()).map(drop)?)),
     ("page_owners", |b| {
-        let query = OwnerPageQuery {
-            tags: crate::key::Tags::default(),
-            swept: false,
-            after: None,
-            suspended: None,
-            limit: 9,
-            examine: 9,
-        };
+        let query = OwnerPageQuery::all(9);
         Ok(b.page_owners(&query).map(drop)?)
     }),
     ("events", |b| {

@@ -100,14 +100,7 @@ fn query_owners_are_those_after_a_bound(lab: &Lab<'_>) -> Tested {
     let backend = store(lab)?;
     for after in ASCENDING.into_iter().chain(["!", "C", "a\u{a0}", "zzz", "\u{10ffff}"]) {
         let bound = sample::owner_id(after)?;
-        let query = OwnerPageQuery {
-            tags: Tags::default(),
-            swept: false,
-            after: Some(bound),
-            suspended: None,
-            limit: 100,
-            examine: 100,
-        };
+        let query = OwnerPageQuery { after: Some(bound), ..OwnerPageQuery::all(100) };
         let shown: Vec<OwnerId> =
             backend.page_owners(&query)?.owners.iter().map(|owner| owner.id).collect();
         let mut expected = expected(None)?;
@@ -121,14 +114,7 @@ fn query_pages_of_owners_show_every_field(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
     let owners = [sample::owner("a")?, sample::largest_owner("b")?];
     backend.apply_all(&[sample::create_owner(&owners[0])?, sample::create_owner(&owners[1])?])?;
-    let query = OwnerPageQuery {
-        tags: Tags::default(),
-        swept: false,
-        after: None,
-        suspended: None,
-        limit: 9,
-        examine: 9,
-    };
+    let query = OwnerPageQuery::all(9);
     let page = backend.page_owners(&query)?;
     ensure_eq!(page.owners.len(), 2, "owners on the page");
     for (shown, owner) in page.owners.iter().zip(&owners) {
@@ -143,14 +129,7 @@ fn query_pages_of_owners_keep_to_their_limit(lab: &Lab<'_>) -> Tested {
     for suspended in [None, Some(true), Some(false)] {
         let expected = expected(suspended)?;
         for limit in [1, 2, expected.len() - 1] {
-            let query = OwnerPageQuery {
-                tags: Tags::default(),
-                swept: false,
-                after: None,
-                suspended,
-                limit,
-                examine: 1_000,
-            };
+            let query = OwnerPageQuery { suspended, examine: 1_000, ..OwnerPageQuery::all(limit) };
             let page = backend.page_owners(&query)?;
             let shown: Vec<OwnerId> = page.owners.iter().map(|owner| owner.id).collect();
             ensure_eq!(shown, expected[..limit], "a page of at most {limit}");
@@ -164,14 +143,7 @@ fn query_pages_of_owners_examine_no_more_than_told(lab: &Lab<'_>) -> Tested {
     let backend = store(lab)?;
     let expected = expected(None)?;
     for examine in [1, 3, 9] {
-        let query = OwnerPageQuery {
-            tags: Tags::default(),
-            swept: false,
-            after: None,
-            suspended: None,
-            limit: 100,
-            examine,
-        };
+        let query = OwnerPageQuery { examine, ..OwnerPageQuery::all(100) };
         let page = backend.page_owners(&query)?;
         let shown: Vec<OwnerId> = page.owners.iter().map(|owner| owner.id).collect();
         ensure_eq!(shown, expected[..examine], "a page that looks at {examine}");
@@ -194,14 +166,7 @@ fn query_pages_of_owners_are_complete(lab: &Lab<'_>) -> Tested {
 fn query_pages_of_no_owners_are_empty(lab: &Lab<'_>) -> Tested {
     let backend = lab.fresh()?;
     for after in [None, Some(sample::owner_id("acme")?)] {
-        let query = OwnerPageQuery {
-            tags: Tags::default(),
-            swept: false,
-            after,
-            suspended: None,
-            limit: 9,
-            examine: 9,
-        };
+        let query = OwnerPageQuery { after, ..OwnerPageQuery::all(9) };
         let page = backend.page_owners(&query)?;
         ensure_eq!(page.owners.len(), 0, "owners of an empty store");
         ensure_eq!(page.next, None, "what comes after nothing");

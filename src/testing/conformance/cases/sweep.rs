@@ -73,15 +73,7 @@ fn swept_owner(backend: &dyn Backend) -> Result<(OwnerRecord, Vec<Sweep>), Failu
 }
 
 fn swept(backend: &dyn Backend) -> Result<Vec<OwnerRecord>, Failure> {
-    let (limit, examine) = (100, 100);
-    let query = OwnerPageQuery {
-        tags: crate::key::Tags::default(),
-        after: None,
-        suspended: None,
-        swept: true,
-        limit,
-        examine,
-    };
+    let query = OwnerPageQuery { swept: true, ..OwnerPageQuery::all(100) };
     Ok(backend.page_owners(&query)?.owners)
 }
 
