@@ -24,11 +24,13 @@ fn keeping(builder: StoreBuilder) -> StoreBuilder {
 }
 
 /// The details are what the record says, as far as they are kept.
+#[track_caller]
 fn check(world: &World, verified: &VerifiedKey) -> Value {
-    let (details, key) = (world.verifier.details(verified), world.admin.get(verified.key_id()));
-    let (details, key) = (details.unwrap(), key.unwrap());
+    let details = world.verifier.details(verified).unwrap();
+    let key = world.admin.get(verified.key_id()).unwrap();
     assert_eq!(details.name(), key.name.as_ref().map(KeyName::as_str));
     assert_eq!(details.numeric_id(), key.numeric_id);
+    assert_eq!(details.tags(), &key.tags);
     let of = |name: &str| (name.to_owned(), key.settings.get(name).cloned());
     let shown: Value =
         KEPT.iter().map(|name| of(name)).filter_map(|(name, value)| Some((name, value?))).collect();
@@ -51,6 +53,7 @@ fn they_follow_each_change_of_the_key_and_its_owner() {
         let other = world.verifier.verify(other.token.expose()).unwrap();
         let key = CreateKey::new(Access::Full)
             .name("build server")
+            .tags(["ci"])
             .numeric_id(NumericIdChoice::Next)
             .settings(json!({"colour": "red", "seats": 3}));
         let issued = keys.create(key).unwrap();

@@ -416,7 +416,7 @@ impl Engine {
                 self.records.reload(&AffectedRecords::of_event(&operation.event), Made::Here)
             }
             Write::SweepKey(id, _) => {
-                self.records.forget_key(*id);
+                self.records.forget_swept(*id, operation.event.kind);
                 Ok(())
             }
             Write::Nothing | Write::RecordAlert(..) | Write::EndSweep(_) => Ok(()),

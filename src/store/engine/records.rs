@@ -16,6 +16,7 @@ use crate::backend::{
     Backend, BackendError, BackendErrorKind, Damage, Rejection, ScannedKey, Sharing, UsageSubject,
 };
 use crate::clock::{Clock, Timestamp};
+use crate::event::EventKind;
 use crate::id::{KeyId, OwnerId, Version};
 use crate::key::{KeyRecord, OwnerRecord, Prefix, StoreMetadata, TokensValidFrom, Usage};
 use crate::permission::{Catalogue, Pattern};
@@ -245,6 +246,15 @@ impl Records {
         match self.stored.owner(id) {
             Err(error) if error.damage().is_some() => Ok(None),
             owner => Ok(owner?.filter(OwnerRecord::is_purged)),
+        }
+    }
+
+    /// Forgets what a piece of a sweep ended: all that is noted of a purged key, and the deadlines of a
+    /// revoked one, whose details stay.
+    pub(super) fn forget_swept(&self, id: KeyId, kind: EventKind) {
+        match kind {
+            EventKind::KeyPurged => self.forget_key(id),
+            _ => self.observer.forget_key(id),
         }
     }
 

@@ -88,7 +88,9 @@ impl Records {
         let affected = AffectedRecords::of_events(page.events.iter().filter(|e| self.is_news(e)));
         page.events.iter().for_each(|event| self.note_event(event.sequence, event.at));
         let hidden = page.events.iter().filter(|event| !self.is_news(event));
-        hidden.filter_map(|event| event.key).for_each(|key| self.forget_key(key));
+        hidden
+            .filter_map(|event| Some((event.key?, event.kind)))
+            .for_each(|(key, kind)| self.forget_swept(key, kind));
         if affected.metadata {
             self.check_metadata(&self.stored_metadata()?)?;
         }
