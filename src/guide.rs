@@ -1,8 +1,8 @@
 //! The pages of `docs/`, the threat model and the changelog, as they stand in the package.
 //!
-//! They are modules only in the documentation, so that their links lead somewhere there too: a page names
-//! another by a reference, whose target is a file in the page itself, and a module in
-//! `guide_links.md`, which stands before the page here. The first definition of a reference counts.
+//! They are modules only in the documentation. Pages link by reference. Each page defines its references as
+//! files; `guide_links.md` defines them as modules, and is included first, since the first definition
+//! counts.
 //!
 //! A page's code is tested with it if the features are on that it needs. That of the recipes needs other
 //! crates, and is tested in `harness/first-day`.

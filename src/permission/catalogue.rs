@@ -115,9 +115,10 @@ impl CatalogueBuilder {
     /// wildcard that matches it, have the permission. A new key that is given the earlier name gets the
     /// new one. A permission may have several earlier names.
     ///
-    /// An alias only adds: leave it as long as keys hold the earlier name.
-    /// [`AdminKeys::list_unmatched`](crate::AdminKeys::list_unmatched) lists the keys that would lose
-    /// a permission without it.
+    /// An alias only adds: leave it as long as keys, or owners in their maximum access, hold the earlier
+    /// name. A store that is opened without it reports patterns that match nothing then
+    /// ([`AdminKeys::list_unmatched`](crate::AdminKeys::list_unmatched) lists their keys). It reports
+    /// neither owners, nor a wildcard that still matches another permission.
     ///
     /// ```
     /// # use keyhasp::{Access, Catalogue};

@@ -8,11 +8,13 @@ use crate::invalid::{Invalid, Problem};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PermissionFilter {
     name: PermissionName,
+    /// The other names that the permission has or had.
+    other_names: Vec<PermissionName>,
     is_read_only: bool,
 }
 
 impl PermissionFilter {
-    /// Takes the name of a permission of a catalogue.
+    /// Takes the name of a permission of a catalogue, or an earlier name.
     ///
     /// # Errors
     /// [`Invalid`] when the name is malformed, or the catalogue lacks it.
@@ -21,23 +23,28 @@ impl PermissionFilter {
         let Some(permission) = catalogue.permission(name.as_str()) else {
             return Err(Invalid::new("permission", Problem::Unknown { name: name.to_string() }));
         };
-        Ok(Self { name, is_read_only: catalogue.read_only().contains(permission) })
+        let earlier = catalogue.aliases().filter(|(_, of)| *of == permission).map(|(name, _)| name);
+        let all = earlier.chain(catalogue.name(permission));
+        let other_names = all.filter(|other| **other != name).cloned().collect();
+        let is_read_only = catalogue.read_only().contains(permission);
+        Ok(Self { name, other_names, is_read_only })
     }
 
-    /// Returns the name of the permission.
+    /// Returns the name that was taken.
     #[must_use]
     pub fn name(&self) -> &PermissionName {
         &self.name
     }
 
-    /// Tests whether an access grants the permission in the catalogue.
+    /// Tests whether an access grants the permission in the catalogue, under any of its names.
     #[must_use]
     pub fn is_granted_by(&self, access: &Access) -> bool {
         match access {
             Access::Full => true,
             Access::ReadOnly => self.is_read_only,
             Access::Limited(limited) => {
-                limited.patterns().iter().any(|pattern| pattern.matches(&self.name))
+                let mut names = self.other_names.iter().chain([&self.name]);
+                names.any(|name| limited.patterns().iter().any(|pattern| pattern.matches(name)))
             }
         }
     }
@@ -51,8 +58,22 @@ mod tests {
     use super::*;
 
     const NAMES: [&str; 5] = ["links:read", "links:write", "users:read", "users", "a:b:c"];
-    const PATTERNS: [&str; 8] =
-        ["links:read", "links:*", "*:read", "*:*", "*", "a:*:c", "a:b:*", "users:write"];
+    /// Earlier names of the first and the last.
+    const EARLIER: [&str; 3] = ["urls:read", "old:links", "a:old:c"];
+    const PATTERNS: [&str; 12] = [
+        "links:read",
+        "links:*",
+        "*:read",
+        "*:*",
+        "*",
+        "a:*:c",
+        "a:b:*",
+        "users:write",
+        "urls:*",
+        "old:links",
+        "old:*",
+        "a:old:*",
+    ];
 
     fn catalogue() -> Catalogue {
         NAMES
@@ -61,6 +82,9 @@ mod tests {
                 true => some.read(name),
                 false => some.write(name),
             })
+            .alias("urls:read", "links:read")
+            .alias("old:links", "links:read")
+            .alias("a:old:c", "a:b:c")
             .build()
             .unwrap()
     }
@@ -79,7 +103,7 @@ mod tests {
         #[test]
         fn finds_the_accesses_whose_sets_have_it(access in accesses()) {
             let catalogue = catalogue();
-            for name in NAMES {
+            for name in NAMES.into_iter().chain(EARLIER) {
                 let has = access.compile(&catalogue).contains(catalogue.permission(name).unwrap());
                 let filter = PermissionFilter::new(name, &catalogue).unwrap();
                 prop_assert_eq!(filter.is_granted_by(&access), has, "{}", name);

@@ -196,12 +196,12 @@ impl StoreBuilder {
         self
     }
 
-    /// Keeps the name and the numeric id of every key in memory, and the effective values of the settings
-    /// of these names, for [`Verifier::details`](crate::Verifier::details). Defaults to keeping none of
+    /// Keeps the name, the numeric id and the tags of every key in memory, and the effective values of the
+    /// settings of these names, for [`Verifier::details`](crate::Verifier::details). Defaults to keeping none of
     /// it. A later call replaces it.
     ///
     /// The memory is as current as the index. A key takes about 200 bytes there, and more where it has
-    /// values of its own; values of its owner are kept once for all of the owner's keys. The opening
+    /// tags or values of its own; values of its owner are kept once for all of the owner's keys. The opening
     /// reads all keys once more.
     pub fn key_details<S: Into<String>>(mut self, settings: impl IntoIterator<Item = S>) -> Self {
         self.details = Some(settings.into_iter().map(Into::into).collect());

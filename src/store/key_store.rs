@@ -89,9 +89,8 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     }
 
     /// Judges again the token of an answer that was given before, from the peer's address if that is
-    /// known: for a WebSocket or a stream that is still open. The answer
-    /// is that which [`verify_request`](Self::verify_request) would give for the same token now, with
-    /// these differences:
+    /// known: for a WebSocket or a stream that is still open. The answer is that which
+    /// [`verify_request`](Self::verify_request) would give for the same token now, with these differences:
     ///
     /// - It counts no use, and is no use: a rate or quota that is used up doesn't fail it. What is left
     ///   of the rate is shown.
@@ -101,15 +100,15 @@ pub trait KeyStore: Debug + Send + Sync + 'static {
     /// A token that was rotated away, forced or after its grace, fails as it would if it were presented.
     ///
     /// # Errors
-    /// [`VerifyError`]: `Unrecognized` also for a key that was purged, for one of another store, and for a
-    /// token that the key no longer has.
+    /// [`VerifyError`]: `Unrecognized` also for a key that was purged, for one of another store (unless that is
+    /// a copy with the same ids), and for a token that the key no longer has.
     fn recheck_from(
         &self,
         verified: &VerifiedKey,
         address: Option<IpAddr>,
     ) -> Result<VerifiedKey, VerifyError>;
 
-    /// Returns the data of a key that the store keeps in memory: its name, its numeric id and the settings
+    /// Returns the data of a key that the store keeps in memory: name, numeric id, tags and the settings
     /// that [`StoreBuilder::key_details`](super::StoreBuilder::key_details) names, as current as a
     /// verification is. Takes two locks for a moment, and reads no backend. Returns `None` if the store keeps
     /// none, and for a key that is gone. The provided method returns `None`.

@@ -338,6 +338,7 @@ fn detailed(
             let settings = key.settings.iter().map(|(name, value)| (name.as_str(), value));
             details.name() == key.name.as_ref().map(KeyName::as_str)
                 && details.numeric_id() == key.numeric_id
+                && details.tags() == &key.tags
                 && details
                     .settings()
                     .eq(settings.filter(|(name, _)| opening::DETAILS.contains(name)))

@@ -77,6 +77,11 @@ fn old_keys_go_on_and_new_ones_take_the_new_name() {
     let shown = world.admin.get(exact.key.id).unwrap();
     assert_eq!(shown.access, limited(&["links:read"]));
     assert_eq!(shown.effective_access(catalogue), Some(limited(&["urls:read"])));
+    // A list of the permission finds keys under either name.
+    for name in ["links:read", "urls:read"] {
+        let found = world.admin.list(&ListKeys::new().permission(name)).unwrap().items;
+        assert_eq!(found.len(), 3, "{name}");
+    }
     // The service's code may resolve either name.
     assert_eq!(world.verifier.permission("links:read"), world.verifier.permission("urls:read"));
 
@@ -105,8 +110,9 @@ fn old_keys_go_on_and_new_ones_take_the_new_name() {
 fn a_renamed_permission_is_no_wider_than_before() {
     let service = Service::new();
     let world = service.before();
-    let (keys, acting) =
-        world.owner_with("org", CreateOwner::with_key(CreateKey::new(limited(&["links:read"]))));
+    let request = CreateOwner::with_key(CreateKey::new(limited(&["links:read"])));
+    let request = request.max_access(limited(&["links:read", "links:write"]));
+    let (keys, acting) = world.owner_with("org", request);
     let pinned = world.admin.create(&owner("org"), CreateKey::new(limited(&["links:read"])));
     let pinned = pinned.unwrap().key.id;
     let old = keys.create(CreateKey::new(limited(&["links:read"]))).unwrap().key.id;

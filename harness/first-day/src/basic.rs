@@ -3,7 +3,7 @@ use base64::prelude::BASE64_STANDARD;
 use keyhasp::integrations::http::Credentials;
 use keyhasp::{Invalid, KeyLayer, Verifier};
 
-/// The token is the password, beside any name. The challenge makes git and pip ask for both.
+/// Takes the token from the password, beside any name. The challenge makes git and pip ask for both.
 pub fn layer(verifier: Verifier) -> Result<KeyLayer, Invalid> {
     let credentials = Credentials::bearer()
         .or_within("Authorization", |value| {

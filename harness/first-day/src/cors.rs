@@ -3,8 +3,7 @@ use axum::http::{Method, header};
 use keyhasp::KeyLayer;
 use tower_http::cors::CorsLayer;
 
-/// A browser asks before it sends a token, in a request without one: so the layer that answers it
-/// stands outside, which is last.
+/// Puts CORS outside the keys, which is last: a preflight has no token.
 pub fn site(routes: Router, keys: KeyLayer) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(["https://app.example.com".parse().expect("an origin")])

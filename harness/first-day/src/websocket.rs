@@ -8,7 +8,7 @@ use keyhasp::{Authenticated, KeyLayer, VerifiedKey, Verifier};
 
 /// The time for which a key that ends meanwhile may still be listened to.
 const RECHECK: Duration = Duration::from_secs(5);
-/// A policy of the service forbids to go on, by RFC 6455.
+/// The code for a violation of policy, by RFC 6455.
 const POLICY: u16 = 1008;
 
 pub fn site(verifier: Verifier) -> Router {

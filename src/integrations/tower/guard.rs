@@ -17,6 +17,8 @@ use super::rejection::Rejection;
 use super::settings::Settings;
 use crate::integrations::http::AuthError;
 use crate::permission::PermissionSet;
+use crate::store::VerifyError;
+use crate::verified_key::VerifiedKey;
 
 /// A layer that lets a request pass if its caller may use the route. A
 /// [`KeyLayer`](super::KeyLayer) makes it and stands before it. Without such a layer, or behind one
@@ -72,7 +74,15 @@ impl Inner {
         if !has_layer {
             return Err(self.settings.reject(&Rejected::of(AuthError::NoLayer, request)));
         }
-        let Some(error) = self.rule.check(request, caller) else { return Ok(()) };
+        // A guard of a layer with prefixes of its own holds also behind one without.
+        let is_accepted =
+            |key: &VerifiedKey| self.settings.verifier.accepts(key.prefix().as_bytes());
+        let key = caller.and_then(Authenticated::verified_key);
+        let error = match key.is_none_or(is_accepted) {
+            true => self.rule.check(request, caller),
+            false => Some(AuthError::Verify(VerifyError::Unrecognized)),
+        };
+        let Some(error) = error else { return Ok(()) };
         Err(self.settings.reject(&match caller {
             Some(caller) => caller.rejected(error, Some(request)),
             None => Rejected::of(error, request),

@@ -108,7 +108,7 @@ impl<M> KeyLayer<M> {
 
     /// Accepts tokens of these prefixes alone, such as those of a test environment. Defaults to all
     /// that the verifier accepts. A token of another prefix is answered like a wrong one, and counts as
-    /// no use.
+    /// no use. Guards that are made after this call reject its key too, whichever layer let it in.
     ///
     /// # Errors
     /// As [`Verifier::with_prefixes`]: for no prefix, and for one that the verifier doesn't accept.

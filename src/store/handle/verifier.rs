@@ -75,7 +75,7 @@ impl Verifier {
 
     /// Returns whether it accepts tokens of a prefix, as far as this is up to the handle.
     #[inline]
-    fn accepts(&self, prefix: &[u8]) -> bool {
+    pub(crate) fn accepts(&self, prefix: &[u8]) -> bool {
         self.prefixes
             .as_ref()
             .is_none_or(|prefixes| prefixes.iter().any(|accepted| accepted.as_bytes() == prefix))
@@ -193,7 +193,7 @@ impl Verifier {
         self.store.recheck_from(verified, Some(address))
     }
 
-    /// Returns the data of a verified key: its name, its numeric id and some settings, where
+    /// Returns the data of a verified key: its name, its numeric id, its tags and some settings, where
     /// [`StoreBuilder::key_details`](crate::StoreBuilder::key_details) has the store keep them in memory.
     /// It reads no backend. `None` if the store keeps none, or if the key is gone since; a key that is no
     /// longer accepted may have none.

@@ -41,8 +41,12 @@ fn what_cannot_be_shown_is_never_committed() {
     let before = commits();
     let narrower = CreateKey::new(Access::ReadOnly);
     let update = UpdateKey::new().access(Access::ReadOnly);
-    let refused =
-        [admin.create(&owner, narrower).map(drop), admin.update(first.key.id, update).map(drop)];
+    let mut many = admin.create_many([(owner, narrower.clone())]);
+    let refused = [
+        admin.create(&owner, narrower).map(drop),
+        admin.update(first.key.id, update).map(drop),
+        many.next().unwrap().map(drop),
+    ];
     for refused in refused {
         let limit = IndexLimit::PermissionSets((1 << 24) - 1);
         assert!(matches!(refused, Err(Error::IndexFull(of)) if of == limit), "{refused:?}");

@@ -23,8 +23,9 @@ pub enum Explanation {
     Unknown {
         /// Whether its checksum is wrong too: it was mistyped or cut.
         is_mistyped: bool,
-        /// The key whose id it has. The token was never this key's, or a forced rotation, a sixth
-        /// previous token or `invalidate_previous_tokens` has removed it.
+        /// The key whose id it has. The token was never this key's, or its digest is gone: by a forced
+        /// rotation, a sixth previous token, `invalidate_previous_tokens`, or any change of the key
+        /// after the token had ended; or the pepper under which it lies isn't open.
         key: Option<Box<Key>>,
     },
     /// The record of the key that it names, or of that key's owner, is damaged. No token of the key is
@@ -58,7 +59,7 @@ pub struct ExplainedToken {
     pub access: Option<Access>,
     /// The limits that hold for the key, as [`Key::effective_limits`] says.
     pub limits: EffectiveLimits,
-    /// Every reason for which the token isn't accepted now, in the order in which a verification looks.
+    /// The reasons for which the token isn't accepted now, in the order in which a verification looks.
     /// Empty exactly if it is accepted, as far as networks, rates and quotas allow.
     pub obstacles: Vec<Obstacle>,
 }
@@ -81,7 +82,8 @@ pub struct Obstacle {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ObstacleKind {
-    /// The store can't answer, for this key or for all.
+    /// The store can't answer, for this key or for all. Told only where no other reason stands against
+    /// the token.
     Unavailable(Unavailable),
     /// The store no longer accepts the token's prefix.
     PrefixNotAccepted,

@@ -30,7 +30,7 @@ pub struct Owner {
     pub lifetime: Lifetime,
     /// Every token that was issued before this moment is superseded.
     pub tokens_valid_from: Option<Timestamp>,
-    /// The tags, by which lists find the owner. Administrators alone see them: to others this is
+    /// The tags, by which lists find the owner. Administrators alone see them (an event tells that they changed): to others this is
     /// empty.
     pub tags: Tags,
     /// The moment of creation.

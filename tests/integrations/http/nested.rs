@@ -162,6 +162,12 @@ fn the_inner_layer_judges_by_its_own_places_and_prefixes() {
         // Not even where reasons are disclosed is it told from a wrong token.
         assert_eq!(refused.body, with_token(site, "/", "letmein").body);
     }
+    // Its guard holds to the prefixes also where the layer itself was forgotten.
+    let guard =
+        keys.clone().prefixes([prefix("acme_live")]).unwrap().require(["links:read"]).unwrap();
+    let guarded = routes(&world).layer(guard).layer(keys.clone());
+    assert_eq!(with_token(&guarded, "/", live.expose()).body, "live");
+    assert_eq!(with_token(&guarded, "/", test.expose()).status, StatusCode::UNAUTHORIZED);
     // It takes keys from another header, in which there is none, or another one.
     let named = keys.clone().credentials(Credentials::header("x-api-key").unwrap());
     let site = routes(&world).layer(named).layer(keys);
