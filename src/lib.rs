@@ -12,7 +12,7 @@
 //! | for | types |
 //! | --- | --- |
 //! | opening a store | [`Store`], [`StoreBuilder`], [`Catalogue`], [`Prefix`], [`Peppers`], [`StoreRules`], [`UsageSettings`], [`AlertSettings`]; the backends of [`backend`] |
-//! | the handles on it | [`AdminKeys`], [`OwnerKeys`], [`DelegatedKeys`], [`Verifier`]; they take any [`KeyStore`] |
+//! | the handles on it | [`AdminKeys`], [`OwnerKeys`], [`DelegatedKeys`], [`ManagerKeys`], [`Verifier`]; they take any [`KeyStore`] |
 //! | verification | [`VerifyRequest`], [`Token`], [`VerifiedKey`], [`VerifyError`], [`RejectReason`] |
 //! | changing keys | [`CreateKey`], [`UpdateKey`], [`Rotate`], [`SetLimits`], [`IdempotencyKey`]; they return [`Issued`] and [`ChangedKey`] |
 //! | changing owners and the store | [`CreateOwner`], [`UpdateOwner`], [`ChangeRules`], [`IfInUse`], [`NumericIdChoice`] |
@@ -96,8 +96,8 @@ pub use permission::{Access, Catalogue, Permission};
 pub use store::{
     AdminKeys, AlertSettings, ChangeRules, ChangedKey, CreateKey, CreateOwner, DelegatedKeys,
     Error, FeedItem, ForbiddenReason, IfInUse, Issued, Key, KeyStore, ListEvents, ListKeys,
-    ListOwners, NumericIdChoice, Owner, OwnerKeys, Page, Rotate, SetLimits, Store, StoreBuilder,
-    UpdateKey, UpdateOwner, UsageSettings, Verifier, VerifyError, VerifyRequest,
+    ListOwners, ManagerKeys, NumericIdChoice, Owner, OwnerKeys, Page, Rotate, SetLimits, Store,
+    StoreBuilder, UpdateKey, UpdateOwner, UsageSettings, Verifier, VerifyError, VerifyRequest,
 };
 #[cfg(feature = "recoverable")]
 #[doc(inline)]

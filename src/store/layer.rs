@@ -58,7 +58,9 @@ macro_rules! store_layer {
         /// to the inner store's. [`around`](Self::around) runs around every management call,
         /// whether the layer changes it or not: this one hook serves traces, metrics and audits. A
         /// layer that observes or changes verifications overrides
-        /// [`poll_verify`](Self::poll_verify) and [`recheck_from`](Self::recheck_from).
+        /// [`poll_verify`](Self::poll_verify) and [`recheck_from`](Self::recheck_from). One that changes
+        /// or refuses creations overrides `create_key`, `create_key_once` and `create_keys`; of single
+        /// changes that also come in bulk, `change_key` and `revoke_keys`, `purge_key` and `purge_keys`.
         ///
         /// Import this trait only in the file that implements it. With both traits in scope, a call
         /// on the layer itself is ambiguous.

@@ -45,8 +45,8 @@ mod work;
 
 pub use builder::StoreBuilder;
 pub use handle::{
-    AdminKeys, AsAdmin, AsDelegate, AsOwner, Bulk, DelegatedKeys, EventFeed, FeedItem,
-    IntoKeyStore, Keys, Managing, OwnerKeys, Reservation, Verifier,
+    AdminKeys, AsAdmin, AsDelegate, AsManager, AsOwner, Bulk, DelegatedKeys, EventFeed, FeedItem,
+    IntoKeyStore, Keys, ManagerKeys, Managing, OfOneOwner, OwnerKeys, Reservation, Verifier,
 };
 pub use key_store::KeyStore;
 pub use layer::{StoreCall, StoreLayer};

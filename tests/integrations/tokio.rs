@@ -15,7 +15,10 @@ use keyhasp::{
     Access, AsyncKeys, CreateKey, CreateOwner, DelegatedKeys, Error, ListKeys, Rotate, State,
 };
 use proc_macro2::{Delimiter, TokenTree};
-use syn::{GenericArgument, ImplItem, Item, ItemImpl, PathArguments, ReturnType, Type, Visibility};
+use syn::{
+    GenericArgument, ImplItem, Item, ItemImpl, PathArguments, ReturnType, Type, TypeParamBound,
+    Visibility,
+};
 
 #[tokio::test]
 async fn the_life_of_a_key() {
@@ -139,15 +142,15 @@ fn after_the_runtime_nothing_is_done() {
 fn every_call_has_its_future() {
     let futures = include_str!("../../src/integrations/tokio/handles.rs");
     for (role, handle) in [
-        ("R", include_str!("../../src/store/handle/keys.rs")),
+        ("Managing", include_str!("../../src/store/handle/keys.rs")),
+        ("OfOneOwner", include_str!("../../src/store/handle/manager.rs")),
         ("AsAdmin", include_str!("../../src/store/handle/admin.rs")),
         ("AsOwner", include_str!("../../src/store/handle/owner.rs")),
-        ("AsDelegate", include_str!("../../src/store/handle/delegated.rs")),
     ] {
         let calls: BTreeSet<String> = impls(handle).iter().flat_map(calls).collect();
         let many: BTreeSet<String> =
             impls(handle).iter().flat_map(|item| returning(item, "Bulk")).collect();
-        let of_role = |item: &ItemImpl| argument(&item.self_ty).is_some_and(|name| name == role);
+        let of_role = |item: &ItemImpl| role_of(item).is_some_and(|name| name == role);
         let futures = impls(futures);
         let futures: BTreeSet<String> =
             futures.iter().filter(|item| of_role(item)).flat_map(declared).collect();
@@ -163,6 +166,17 @@ fn every_call_has_its_future() {
 fn impls(source: &str) -> Vec<ItemImpl> {
     let items = syn::parse_file(source).unwrap().items.into_iter();
     items.filter_map(|item| if let Item::Impl(item) = item { Some(item) } else { None }).collect()
+}
+
+/// The role of a handle's methods; of all roles of a kind, the kind.
+fn role_of(item: &ItemImpl) -> Option<String> {
+    let role = argument(&item.self_ty)?;
+    let parameter = item.generics.type_params().find(|parameter| parameter.ident == role);
+    let Some(parameter) = parameter else { return Some(role) };
+    match parameter.bounds.first()? {
+        TypeParamBound::Trait(kind) => Some(kind.path.get_ident()?.to_string()),
+        _ => None,
+    }
 }
 
 /// Public methods that answer `Result<_, Error>`.

@@ -11,7 +11,7 @@ use keyhasp::{
 };
 
 use crate::common::keep_open::KeepOpen;
-use crate::common::{World, clock, owner, prefix};
+use crate::common::{World, builder, clock, owner, prefix};
 
 /// A service before and after it renamed `links:read` and took `links:export` out.
 struct Service {
@@ -185,4 +185,23 @@ fn what_matches_nothing_is_reported_and_its_keys_are_listed() {
     let builder = Catalogue::builder().read("urls:read").write("links:write");
     let (_world, store) = service.open(builder.build().unwrap());
     assert_eq!(texts(&store), [""; 0]);
+}
+
+/// What a service gave up is no owner's business, and a key that can't be read may be among them.
+#[cfg(feature = "testing")]
+#[test]
+fn only_administrators_list_them_and_damaged_keys_are_named() {
+    use keyhasp::authority::{Actor, Authority, Role};
+    use keyhasp::backend::DamagedRecord;
+    use keyhasp::testing::Failing;
+    let (clock, backend) = (clock(), Arc::new(Failing::new(Memory::new())));
+    let store = builder(&clock, 1).open_on(Arc::<Failing<Memory>>::clone(&backend)).unwrap();
+    let world = World::of(Arc::new(store) as Arc<dyn KeyStore>, clock);
+    let (_, issued) = world.owner("org");
+    let by = Authority::new(Role::Owner { owner: owner("org") }, Actor::new("alice").unwrap());
+    let asked = world.store.list_unmatched(&by, &ListKeys::new());
+    assert!(matches!(asked, Err(Error::Forbidden(ForbiddenReason::AdministratorOnly))));
+    backend.damage(DamagedRecord::Key(issued.key.id));
+    let page = world.admin.list_unmatched(&ListKeys::new()).unwrap();
+    assert_eq!((page.items.len(), page.damaged.len()), (0, 1));
 }

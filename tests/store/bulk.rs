@@ -11,7 +11,8 @@ use keyhasp::backend::{
 use keyhasp::key::StoreRules;
 use keyhasp::store::{ForbiddenReason, ListEvents, Resource, StateProblem};
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Error, Issued, KeyId, KeyStore, ListKeys, State,
+    Access, AdminKeys, CreateKey, CreateOwner, DelegatedKeys, Error, Issued, KeyId, KeyStore,
+    ListKeys, State,
 };
 use proptest::prelude::*;
 
@@ -176,6 +177,30 @@ fn owners_create_and_revoke_many_of_their_own() {
     assert!(matches!(&outcomes[3], Err(Error::Forbidden(reason)) if *reason == forbidden));
     let created: Vec<KeyId> = outcomes.into_iter().flatten().map(|it| it.key.id).collect();
     assert!(keys.revoke_many(created).all(|outcome| outcome.is_ok()));
+}
+
+/// A key that acts gives no more than it has, whether it gives one or many, and ends none of another
+/// owner's.
+#[test]
+fn an_acting_key_creates_and_revokes_many_within_what_it_may() {
+    let (world, _) = noted();
+    let (keys, _) = world.owner("org");
+    let (_, others) = world.owner("other");
+    let acting = keys.create(CreateKey::new(Access::ReadOnly)).unwrap();
+    let verified = world.verifier.verify(acting.token.expose()).unwrap();
+    let script = DelegatedKeys::new(Arc::clone(&world.store), &verified, "a script").unwrap();
+    let read_only = || CreateKey::new(Access::ReadOnly);
+    let outcomes: Vec<_> = script.create_many([read_only(), full(), read_only()]).collect();
+    let beyond = ForbiddenReason::BeyondActingKey;
+    assert!(matches!(&outcomes[1], Err(Error::Forbidden(reason)) if *reason == beyond));
+    assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
+    let [one, last] = [0, 2].map(|at: usize| outcomes[at].as_ref().unwrap().key.id);
+    let ended: Vec<_> = script.revoke_many([one, others.key.id, acting.key.id, last]).collect();
+    assert!(ended[0].is_ok() && ended[2].is_ok());
+    assert!(matches!(ended[1], Err(Error::NotFound(Resource::Key))));
+    // By then the acting key is revoked.
+    assert!(matches!(ended[3], Err(Error::Forbidden(ForbiddenReason::ActingKeyRejected(_)))));
+    assert!(world.verifier.verify(others.token.expose()).is_ok());
 }
 
 #[test]

@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
+use std::sync::Arc;
+
+use keyhasp::backend::Memory;
 use keyhasp::key::Network;
 use keyhasp::store::{ExplainedToken, Explanation, Obstacle, ObstacleKind, UsageSettings};
 use keyhasp::{
-    Access, ChangeRules, CreateKey, CreateOwner, Expiry, Invalid, Quota, Rate, Rotate, SetLimits,
-    Timestamp, Token, UpdateKey, UpdateOwner, VerifyError,
+    Access, ChangeRules, CreateKey, CreateOwner, Expiry, Invalid, KeyStore, Quota, Rate, Rotate,
+    SetLimits, Timestamp, Token, UpdateKey, UpdateOwner, VerifyError,
 };
 
-use crate::common::{HOUR, World, catalogue, owner, prefix};
+use crate::common::keep_open::KeepOpen;
+use crate::common::{HOUR, World, builder, catalogue, clock, owner, prefix};
 use crate::each::on_each;
 
 fn known(world: &World, token: &Token) -> ExplainedToken {
@@ -202,6 +206,50 @@ fn limits_of_key_and_owner_are_shown_together() -> Result<(), Invalid> {
     let key = world.admin.get(issued.key.id).unwrap();
     assert_eq!((key.effective_limits().networks, key.effective_limits().owner_quota), (None, None));
     Ok(())
+}
+
+#[test]
+fn a_retired_pepper_is_told() {
+    use keyhasp::{IfInUse, Peppers};
+    let old = Peppers::new(2, [2; 32]).unwrap().and(1, [1; 32]).unwrap();
+    let database = Arc::new(KeepOpen::new(Memory::new()));
+    let clock = clock();
+    let open = |seed, peppers| {
+        let builder = builder(&clock, seed).peppers(peppers);
+        let store = builder.open_on(Arc::<KeepOpen<Memory>>::clone(&database)).unwrap();
+        World::of(Arc::new(store) as Arc<dyn KeyStore>, Arc::clone(&clock))
+    };
+    let world = open(1, Peppers::new(1, [1; 32]).unwrap());
+    let (_, issued) = world.owner("org");
+    drop(world);
+    let world = open(2, old);
+    assert_eq!(obstacles(&world, &issued.token), []);
+    let verified = world.verifier.verify(issued.token.expose()).unwrap();
+    let _ = world.admin.retire_pepper(1, IfInUse::EndTokens).unwrap();
+    assert_eq!(obstacles(&world, &issued.token), [(ObstacleKind::PepperRetired, None)]);
+    // A connection that was kept open hears it too.
+    let again = world.verifier.recheck(&verified);
+    assert_eq!(again, world.verifier.verify(issued.token.expose()));
+    assert!(again.is_err());
+}
+
+#[cfg(feature = "testing")]
+#[test]
+fn a_damaged_record_is_told() {
+    use keyhasp::backend::DamagedRecord;
+    use keyhasp::testing::Failing;
+    for record in [DamagedRecord::Key as fn(_) -> _, |_| DamagedRecord::Owner(owner("org"))] {
+        let (clock, backend) = (clock(), Arc::new(Failing::new(Memory::new())));
+        let store = builder(&clock, 1).open_on(Arc::<Failing<Memory>>::clone(&backend)).unwrap();
+        let world = World::of(Arc::new(store) as Arc<dyn KeyStore>, clock);
+        let (_, issued) = world.owner("org");
+        let record = record(issued.key.id);
+        backend.damage(record.clone());
+        match world.admin.explain(issued.token.expose()).unwrap() {
+            Explanation::Damaged(damage) => assert_eq!(damage.record, record),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// A stranger with the same token learns no more than before.

@@ -11,7 +11,7 @@ use crate::common::keep_open::{KeepOpen, Point};
 use crate::common::{HOUR, World, builder, clock, owner};
 use keyhasp::backend::{BackendErrorKind, Memory};
 use keyhasp::key::RejectReason;
-use keyhasp::store::Unavailable;
+use keyhasp::store::{Explanation, ObstacleKind, Unavailable};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
     Access, Clock, CreateKey, CreateOwner, Error, Issued, ManualClock, Quota, Rate, Rotate,
@@ -68,6 +68,19 @@ fn a_revocation_of_unknown_outcome_lets_nobody_in() {
         wrong[40] ^= 1;
         assert_eq!(world.verifier.verify(&wrong), Err(VerifyError::Unrecognized));
         assert_eq!(world.store.health().unavailable, Some(Unavailable::Recovering));
+        // Nothing that is recorded stands against it.
+        let Explanation::Known(known) = world.admin.explain(other.token.expose()).unwrap() else {
+            panic!("it was issued");
+        };
+        assert_eq!(known.obstacles, []);
+        if !took_effect {
+            let Explanation::Known(known) = world.admin.explain(first.token.expose()).unwrap()
+            else {
+                panic!("it was issued");
+            };
+            let kinds: Vec<_> = known.obstacles.iter().map(|obstacle| obstacle.kind).collect();
+            assert_eq!(kinds, [ObstacleKind::Unavailable(Unavailable::Recovering)]);
+        }
         // Nothing is committed meanwhile.
         let blocked = world.admin.block(other.key.id);
         assert!(matches!(blocked, Err(Error::Unavailable(Unavailable::Recovering))), "{blocked:?}");

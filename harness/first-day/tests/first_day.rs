@@ -220,6 +220,32 @@ async fn futures_have_the_same_calls() {
     assert_ne!(issued.token.expose(), rotated.token.expose());
 }
 
+#[tokio::test]
+async fn one_handler_manages_keys_for_people_and_for_scripts() {
+    let test = test_store();
+    let layer = KeyLayer::new(test.verifier().clone());
+    let full = Access::Full.compile(layer.verifier().catalogue());
+    let layer = layer.session(move |parts| {
+        parts.headers.contains_key("x-person").then(|| Session::new(owner(), full))
+    });
+    let create = async |caller: Authenticated| -> Result<String, String> {
+        let keys = AsyncKeys::from(caller.manager("the page").map_err(|error| error.to_string())?);
+        let made = keys.create(CreateKey::new(Access::Full)).await;
+        made.map(|issued| issued.key.hint).map_err(|error| error.to_string())
+    };
+    let service = Router::new().route("/", get(create)).layer(layer);
+    let ask = async |name: &'static str, value: String| {
+        let request = Request::get("/").header(name, value).body(Body::empty()).unwrap();
+        service.clone().oneshot(request).await.unwrap().status()
+    };
+    assert_eq!(ask("x-person", "ada".into()).await, StatusCode::OK);
+    assert_eq!(ask("authorization", format!("Bearer {}", test.token("writer"))).await, StatusCode::OK);
+    // A key gives no more than it has.
+    let refused = ask("authorization", format!("Bearer {}", test.token("reader"))).await;
+    assert_eq!(refused, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(test.admin().list(&ListKeys::new()).unwrap().items.len(), 4);
+}
+
 #[test]
 fn requests_are_read_from_json_and_errors_become_answers() {
     #[derive(serde::Deserialize)]

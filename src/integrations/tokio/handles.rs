@@ -13,9 +13,9 @@ use crate::id::{KeyId, NumericId, OwnerId, Version};
 use crate::invalid::Invalid;
 use crate::key::{Expiry, IdempotencyKey};
 use crate::store::{
-    AsAdmin, AsDelegate, AsOwner, ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner,
-    Error, Events, Explanation, FoundToken, IfInUse, Issued, IssuedOnce, Key, Keys, ListEvents,
-    ListKeys, ListOwners, Managing, Owner, Page, RetiredPepper, RevealedToken, RevokedAll,
+    AsAdmin, AsOwner, ChangeRules, ChangedKey, CreateKey, CreateOwner, CreatedOwner, Error, Events,
+    Explanation, FoundToken, IfInUse, Issued, IssuedOnce, Key, Keys, ListEvents, ListKeys,
+    ListOwners, Managing, OfOneOwner, Owner, Page, RetiredPepper, RevealedToken, RevokedAll,
     RevokedTree, Rotate, Rules, UpdateKey, UpdateOwner,
 };
 use crate::token::{Found, Token};
@@ -265,7 +265,7 @@ impl AsyncKeys<AsAdmin> {
     }
 }
 
-impl AsyncKeys<AsOwner> {
+impl<R: OfOneOwner + 'static> AsyncKeys<R> {
     /// Creates many keys of the owner as [`Keys::create_many`](crate::OwnerKeys::create_many) does.
     pub fn create_many(
         &self,
@@ -276,18 +276,16 @@ impl AsyncKeys<AsOwner> {
 
     calls! {
         create(request: CreateKey) -> Issued;
-        refill_quota(id: KeyId) -> Key;
-        add_to_quota(id: KeyId, uses: u64) -> Key;
         create_once(request: CreateKey, (lent) key: IdempotencyKey) -> IssuedOnce;
-        replace_lost_token(id: KeyId, (lent) key: IdempotencyKey) -> Issued;
-        owner() -> Owner;
-        revoke_all(replacement: Option<CreateKey>) -> RevokedAll;
     }
 }
 
-impl AsyncKeys<AsDelegate> {
+impl AsyncKeys<AsOwner> {
     calls! {
-        create(request: CreateKey) -> Issued;
-        create_once(request: CreateKey, (lent) key: IdempotencyKey) -> IssuedOnce;
+        refill_quota(id: KeyId) -> Key;
+        add_to_quota(id: KeyId, uses: u64) -> Key;
+        replace_lost_token(id: KeyId, (lent) key: IdempotencyKey) -> Issued;
+        owner() -> Owner;
+        revoke_all(replacement: Option<CreateKey>) -> RevokedAll;
     }
 }

@@ -12,8 +12,9 @@ use super::session::Session;
 use super::settings::Settings;
 use crate::id::OwnerId;
 use crate::integrations::http::{AuthError, Credentials, ErrorResponse, Presented};
+use crate::invalid::Invalid;
 use crate::permission::{Permission, PermissionSet};
-use crate::store::{KeyDetails, VerifyError};
+use crate::store::{DelegatedKeys, KeyDetails, ManagerKeys, OwnerKeys, VerifyError};
 use crate::token::Unverified;
 use crate::verified_key::VerifiedKey;
 
@@ -68,8 +69,8 @@ impl Authenticated {
     }
 
     /// Returns whether this caller's key was verified by this very token in this very store, so that
-    /// a layer further in need not verify it again. A store around it is another one. The address is that by which the layer further in
-    /// would judge the key; `None` if it has no rule on addresses.
+    /// a layer further in need not verify it again. A store around it is another one. The address is
+    /// that by which the layer further in would judge the key; `None` if it has no rule on addresses.
     pub(super) fn has_verified(
         &self,
         settings: &Settings,
@@ -209,6 +210,39 @@ impl Authenticated {
     #[must_use]
     pub fn details(&self) -> Option<Arc<KeyDetails>> {
         self.settings.verifier.details(self.verified_key()?)
+    }
+
+    /// Returns a handle on the keys of the caller's owner, used by `actor` (1 to 255 bytes, in the
+    /// service's own words). With a key it acts as that key's delegate, as
+    /// [`DelegatedKeys`](crate::DelegatedKeys) says; with a session it acts as the owner, as
+    /// [`OwnerKeys`](crate::OwnerKeys) does.
+    ///
+    /// Whether the caller may manage keys at all, the service checks first, by a permission. The
+    /// permissions of a session don't bound the handle.
+    ///
+    /// ```
+    /// # use keyhasp::{Access, CreateKey, store::Issued};
+    /// # use keyhasp::integrations::tokio::AsyncKeys;
+    /// # use keyhasp::integrations::tower::Authenticated;
+    /// # async fn f(caller: Authenticated) -> Result<Issued, keyhasp::Error> {
+    /// let keys = AsyncKeys::from(caller.manager("the page of keys")?);
+    /// keys.create(CreateKey::new(Access::ReadOnly).name("laptop")).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`] for an actor that is empty, too long, has a character that names may not have, or
+    /// is named `keyhasp` as the store itself.
+    pub fn manager(&self, actor: impl Into<String>) -> Result<ManagerKeys, Invalid> {
+        let store = self.settings.verifier.store();
+        match &self.caller {
+            Caller::Key(verified, _) => {
+                DelegatedKeys::new(store, verified, actor).map(ManagerKeys::from)
+            }
+            Caller::Session(session) => {
+                OwnerKeys::new(store, *session.owner(), actor).map(ManagerKeys::from)
+            }
+        }
     }
 
     /// Requires a permission that only the handler can determine. A [`Guard`](super::Guard)

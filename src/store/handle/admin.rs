@@ -145,7 +145,8 @@ impl AdminKeys {
     }
 
     /// Returns a page of those keys of a query whose access names permissions that the catalogue lacks, also
-    /// as earlier names. Follow [`Page::next`] to the end: a page may be empty.
+    /// as earlier names. Keys whose access can't be read are in [`Page::damaged`]. Follow [`Page::next`] to
+    /// the end: a page may be empty.
     ///
     /// # Errors
     /// As [`KeyStore::list_unmatched`](crate::KeyStore::list_unmatched).

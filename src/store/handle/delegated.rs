@@ -4,8 +4,6 @@ use super::into_key_store::IntoKeyStore;
 use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::invalid::Invalid;
-use crate::key::IdempotencyKey;
-use crate::store::types::{CreateKey, Error, Issued, IssuedOnce};
 use crate::verified_key::VerifiedKey;
 
 /// The role of [`DelegatedKeys`].
@@ -54,28 +52,5 @@ impl DelegatedKeys {
             generation: verified.generation(),
         };
         Ok(Self::with(store.into_key_store(), Authority::new(role, Actor::of_caller(actor)?)))
-    }
-
-    /// Creates a key of the same owner, within the access and limits of the acting key. Its prefix
-    /// defaults to that of the acting token, and its expiry to that of the acting key.
-    ///
-    /// # Errors
-    /// As [`KeyStore::create_key`](crate::KeyStore::create_key).
-    pub fn create(&self, request: CreateKey) -> Result<Issued, Error> {
-        self.store.create_key(&self.by, &self.own_id()?, &request)
-    }
-
-    /// Creates a key under an idempotency key. A caller that lost the answer sends the same request
-    /// again, within 24 hours: the answer has the same key, and no second one is made. It has the
-    /// token if that is recoverable, current, and the caller may reveal it.
-    ///
-    /// # Errors
-    /// As [`create`](Self::create), and `IdempotencyKeyReused` for another request.
-    pub fn create_once(
-        &self,
-        request: CreateKey,
-        key: &IdempotencyKey,
-    ) -> Result<IssuedOnce, Error> {
-        self.store.create_key_once(&self.by, &self.own_id()?, &request, key)
     }
 }

@@ -15,8 +15,8 @@ use crate::store::types::{
 };
 use crate::token::Token;
 
-/// A handle that manages keys: [`AdminKeys`](super::AdminKeys), [`OwnerKeys`](super::OwnerKeys) or
-/// [`DelegatedKeys`](super::DelegatedKeys).
+/// A handle that manages keys: [`AdminKeys`](super::AdminKeys), [`OwnerKeys`](super::OwnerKeys),
+/// [`DelegatedKeys`](super::DelegatedKeys) or [`ManagerKeys`](super::ManagerKeys).
 ///
 /// Every method fails as [`KeyStore`] says. After [`if_version`](Self::if_version), changes fail
 /// with `Conflict` unless the record has that version.
@@ -256,6 +256,12 @@ impl<R: Managing> Keys<R> {
 }
 
 impl<R> Keys<R> {
+    /// Returns the handle under another role, which offers fewer calls.
+    pub(super) fn in_role<S>(self) -> Keys<S> {
+        let Self { store, by, expected, role: _ } = self;
+        Keys { store, by, expected, role: PhantomData }
+    }
+
     /// Returns the owner that an owner or a delegate acts for.
     pub(super) fn own_id(&self) -> Result<OwnerId, Error> {
         self.by.role.owner().copied().ok_or(Error::NotFound(Resource::Owner))

@@ -9,6 +9,7 @@ mod delegated;
 mod feed;
 mod into_key_store;
 mod keys;
+mod manager;
 mod owner;
 mod verifier;
 
@@ -18,5 +19,6 @@ pub use delegated::{AsDelegate, DelegatedKeys};
 pub use feed::{EventFeed, FeedItem};
 pub use into_key_store::IntoKeyStore;
 pub use keys::{Keys, Managing};
+pub use manager::{AsManager, ManagerKeys, OfOneOwner};
 pub use owner::{AsOwner, OwnerKeys};
 pub use verifier::{Reservation, Verifier};

@@ -1,15 +1,12 @@
 //! The handle of one owner.
 
-use super::bulk::Bulk;
 use super::into_key_store::IntoKeyStore;
 use super::keys::{Keys, Managing, private};
 use crate::authority::{Actor, Authority, Role};
 use crate::id::{KeyId, OwnerId};
 use crate::invalid::Invalid;
 use crate::key::IdempotencyKey;
-use crate::store::types::{
-    CreateKey, Error, Issued, IssuedOnce, Key, KeyAction, Owner, RevokedAll,
-};
+use crate::store::types::{CreateKey, Error, Issued, Key, KeyAction, Owner, RevokedAll};
 use crate::verified_key::VerifiedKey;
 
 /// The role of [`OwnerKeys`].
@@ -92,29 +89,6 @@ impl OwnerKeys {
         handle
     }
 
-    /// Creates a key of the owner.
-    ///
-    /// # Errors
-    /// As [`KeyStore::create_key`](crate::KeyStore::create_key).
-    pub fn create(&self, request: CreateKey) -> Result<Issued, Error> {
-        self.store.create_key(&self.by, &self.own_id()?, &request)
-    }
-
-    /// Creates many keys of the owner, each for itself, in pieces.
-    ///
-    /// The outcomes are those of [`create`](Self::create).
-    pub fn create_many(
-        &self,
-        requests: impl IntoIterator<Item = CreateKey, IntoIter: Send + 'static>,
-    ) -> Bulk<Issued> {
-        let handle = self.clone();
-        Bulk::new(requests, move |piece: &[CreateKey]| {
-            let owner = handle.own_id()?;
-            let piece: Vec<_> = piece.iter().map(|request| (owner, request.clone())).collect();
-            handle.store.create_keys(&handle.by, &piece)
-        })
-    }
-
     /// Lets the count of the key's quota begin whole again. Only of a quota that
     /// the owner set itself.
     ///
@@ -132,20 +106,6 @@ impl OwnerKeys {
     /// `Invalid`, and as [`refill_quota`](Self::refill_quota).
     pub fn add_to_quota(&self, id: KeyId, uses: u64) -> Result<Key, Error> {
         self.act(id, &KeyAction::AddToQuota(uses))
-    }
-
-    /// Creates a key under an idempotency key. A caller that lost the answer sends the same request
-    /// again, within 24 hours: the answer has the same key, and no second one is made. It has the
-    /// token if that is recoverable, current, and the caller may reveal it.
-    ///
-    /// # Errors
-    /// As [`create`](Self::create), and `IdempotencyKeyReused` for another request.
-    pub fn create_once(
-        &self,
-        request: CreateKey,
-        key: &IdempotencyKey,
-    ) -> Result<IssuedOnce, Error> {
-        self.store.create_key_once(&self.by, &self.own_id()?, &request, key)
     }
 
     /// Replaces, once, the token that a request under this idempotency key issued and that was lost

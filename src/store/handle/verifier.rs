@@ -95,6 +95,11 @@ impl Verifier {
         is_accepted.then_some(()).ok_or(VerifyError::Unrecognized)
     }
 
+    /// Returns the store.
+    pub(crate) fn store(&self) -> Arc<dyn KeyStore> {
+        Arc::clone(&self.store)
+    }
+
     /// Returns whether both verify against one and the same store. A store around another one is
     /// another: it may judge by rules of its own.
     #[cfg(feature = "tower")]

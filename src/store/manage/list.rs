@@ -66,7 +66,6 @@ pub(in crate::store) fn list_unmatched(
     let mut page = list_keys(engine, usage, authority, query)?;
     let catalogue = engine.records.catalogue();
     page.items.retain(|key| key.access.unmatched(catalogue).next().is_some());
-    page.damaged.clear();
     Ok(page)
 }
 

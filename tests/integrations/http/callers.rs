@@ -1,10 +1,15 @@
 //! Callers without a token: anonymous ones, and sessions of the service's own.
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Extension;
 use axum::routing::{get, post};
 use http::{Method, StatusCode, request::Parts};
-use keyhasp::{Access, Authenticated, KeyLayer, Session, Verifier};
+use keyhasp::store::ForbiddenReason;
+use keyhasp::{
+    Access, Authenticated, CreateKey, DelegatedKeys, Error, KeyLayer, ListKeys, ManagerKeys,
+    Session, Verifier,
+};
 
 use crate::common::{World, owner};
 use crate::http::site::{fetch, request, send, site, with_token};
@@ -151,4 +156,37 @@ fn a_session_brings_what_the_service_knows_of_it() {
     assert_eq!(with_token(&site, "/", issued.token.expose()).body, "true None");
     let written = send(&site, request(Method::POST, "/", &[lena]));
     assert_eq!(written.status, StatusCode::FORBIDDEN);
+}
+
+/// A handler manages keys for whoever calls, and each caller within what it may.
+#[test]
+fn a_caller_manages_the_keys_of_its_owner() {
+    let world = World::new();
+    let (keys, _) = world.owner("org");
+    let _ = world.owner("org-of-lena");
+    let reader = keys.create(CreateKey::new(Access::ReadOnly)).unwrap();
+    let layer = KeyLayer::new(world.verifier.clone()).session(session(&world.verifier));
+    let create = async |caller: Authenticated, body: String| {
+        let access: Access = body.parse().unwrap();
+        let keys = caller.manager("the page").unwrap();
+        match keys.create(CreateKey::new(access)) {
+            Ok(issued) => format!("{} {}", issued.key.owner, issued.key.created_by.as_str()),
+            Err(error) => error.to_string(),
+        }
+    };
+    let site = Router::new().route("/", post(create)).layer(layer);
+    let asked = |headers: &[(&str, &[u8])], access: &'static str| {
+        send(&site, request(Method::POST, "/", headers).map(|_| Body::from(access))).body
+    };
+    let bearer = format!("Bearer {}", reader.token.expose());
+    let by_key: [(&str, &[u8]); 1] = [("authorization", bearer.as_bytes())];
+    assert_eq!(asked(&by_key, "read_only"), "org the page");
+    let beyond = Error::Forbidden(ForbiddenReason::BeyondActingKey).to_string();
+    assert_eq!(asked(&by_key, "full"), beyond);
+    assert_eq!(asked(&[("cookie", b"SID=lena")], "full"), "org-of-lena the page");
+    // Once the key is over, a request that has begun does nothing more.
+    let verified = world.verifier.verify(reader.token.expose()).unwrap();
+    let _ = keys.revoke(reader.key.id).unwrap();
+    let late = DelegatedKeys::new(world.store.clone(), &verified, "the page").unwrap();
+    assert!(ManagerKeys::from(late).list(&ListKeys::new()).is_err());
 }
