@@ -419,6 +419,6 @@ fn start_refresh(
         // After a failed poll the store may go stale; the next poll tries again.
         Worked::with(polled, if is_over { Next::Never } else { Next::After(pause) })
     };
-    let (name, signal) = (engine.records.backend.name(), &engine.records.refresh_signal);
-    workers.spawn(name, "keyhasp-refresh", signal, Next::After(pause), work)
+    let name = engine.records.backend.name();
+    workers.spawn(name, "keyhasp-refresh", &Arc::default(), Next::After(pause), work)
 }

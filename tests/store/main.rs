@@ -31,6 +31,7 @@ mod names;
 mod once;
 mod opening;
 mod or_create_owner;
+mod order;
 mod pepper_retirement;
 mod pinning;
 mod provided;

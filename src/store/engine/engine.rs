@@ -114,6 +114,7 @@ impl Engine {
         answer: impl FnOnce(Vec<Result<Applied, Rejection>>) -> T,
     ) -> Result<T, Error> {
         if changes.is_empty() {
+            self.await_published()?;
             return Ok(answer(Vec::new()));
         }
         let outcomes = self.commit_batch(&self.lock_commits()?, changes)?;
@@ -225,40 +226,27 @@ impl Engine {
         applied: impl Iterator<Item = (&'a Change, &'a Applied)>,
         mut applied_log: MutexGuard<'_, AppliedLog>,
     ) {
-        let exclusive = matches!(self.records.backend.sharing(), Sharing::Exclusive);
-        let mut unpublished = Vec::new();
-        for (change, applied) in applied {
+        let applied: Vec<_> = applied.collect();
+        for (change, applied) in &applied {
             if let Some(operation) = change.operations.last() {
                 self.records.note_event(applied.last_event, operation.event.at);
             }
             if change.operations.iter().any(|operation| binds_sweep(&operation.write)) {
                 self.records.sweep_signal.wake();
             }
-            let published = if exclusive {
+        }
+        let mut unpublished = Vec::new();
+        if self.is_exclusive() {
+            for (change, applied) in applied {
                 applied_log.applied_seq = applied.last_event;
-                change
-                    .operations
-                    .iter()
-                    .try_for_each(|operation| self.put_operation(operation))
-                    .inspect(|()| self.records.note_numeric_ids(change, applied))
-                    .and_then(|()| {
-                        self.records.reload(&AffectedRecords::lapsed(applied), Made::Here)
-                    })
-            } else {
-                // Another process may have committed since, so the backend's records count.
-                let mut affected = AffectedRecords::of_change(change);
-                affected.replaced.extend(created_owners(change));
-                affected.merge(AffectedRecords::lapsed(applied));
-                // What other processes did to the keys before: the commit names none of them. If that is
-                // too much, the owner may be another one of this id than the index knows.
-                let revoked: Vec<OwnerId> = revoked_owners(change).collect();
-                if !revoked.is_empty() && !self.records.catch_up_some(&mut applied_log) {
-                    affected.replaced.extend(revoked);
+                if self.publish_own(change, applied).is_err() {
+                    unpublished.push(change.clone());
                 }
-                self.records.reload(&affected, Made::Elsewhere)
-            };
-            if published.is_err() {
-                unpublished.push(change.clone());
+            }
+        } else {
+            let changes: Vec<&Change> = applied.iter().map(|(change, _)| *change).collect();
+            if self.publish_log(&changes, &mut applied_log).is_err() {
+                unpublished.extend(changes.into_iter().cloned());
             }
         }
         if !unpublished.is_empty() {
@@ -267,13 +255,44 @@ impl Engine {
         }
     }
 
-    /// Waits until a change of an owner holds that another caller may have committed.
-    pub(in crate::store) fn await_owner(&self, owner: &OwnerId) {
-        // The caller who committed it holds the guard until the index knows of it.
-        if self.check_process().is_ok() {
-            drop(self.acquire());
-            let _ = self.settle_owner(owner);
+    /// Publishes the records that a change has written. No other process changes any.
+    fn publish_own(&self, change: &Change, applied: &Applied) -> Result<(), Error> {
+        change.operations.iter().try_for_each(|operation| self.put_operation(operation))?;
+        self.records.note_numeric_ids(change, applied);
+        self.records.reload(&AffectedRecords::lapsed(applied), Made::Here)
+    }
+
+    /// Publishes changes with all that other processes committed before: a record of a change may rest on
+    /// that, as a key that is unblocked rests on its owner's suspension, or a new owner on the purge of
+    /// an earlier one of its id.
+    fn publish_log(&self, changes: &[&Change], applied_log: &mut AppliedLog) -> Result<(), Error> {
+        if changes.iter().any(|change| AffectedRecords::of_change(change).metadata) {
+            // Before the log, which takes rules that this process doesn't know for another one's.
+            self.records.put_metadata(&self.records.stored_metadata()?)?;
         }
+        self.records.catch_up(applied_log)
+    }
+
+    fn is_exclusive(&self) -> bool {
+        matches!(self.records.backend.sharing(), Sharing::Exclusive)
+    }
+
+    /// Waits until all holds here that was committed before, by whichever caller or process. A call that
+    /// finds its change made does so before it says so.
+    pub(in crate::store) fn await_published(&self) -> Result<(), Error> {
+        // Who committed it holds the guard until the index knows of it.
+        let _guard = self.lock_commits()?;
+        if self.is_exclusive() {
+            return Ok(());
+        }
+        self.records.catch_up(&mut self.records.lock_applied_log())
+    }
+
+    /// The same of an owner, whose change holds for each of its keys when this returns.
+    pub(in crate::store) fn await_owner(&self, owner: &OwnerId) -> Result<(), Error> {
+        self.await_published()?;
+        let _ = self.settle_owner(owner);
+        Ok(())
     }
 
     /// Waits until the slots of an owner's keys are as its record says. If they can't be now, the
@@ -431,22 +450,6 @@ fn replaced_owners(change: &Change) -> Vec<OwnerId> {
         _ => None,
     });
     replaced.collect()
-}
-
-/// Returns the owners all of whose keys a change revokes.
-fn revoked_owners(change: &Change) -> impl Iterator<Item = OwnerId> {
-    change.operations.iter().filter_map(|operation| match &operation.write {
-        Write::RevokeKeys(owner) => Some(owner.id),
-        _ => None,
-    })
-}
-
-/// Returns the owners that a change creates. Another process may have purged ones of these ids.
-fn created_owners(change: &Change) -> impl Iterator<Item = OwnerId> {
-    change.operations.iter().filter_map(|operation| match &operation.write {
-        Write::CreateOwner(owner) => Some(owner.id),
-        _ => None,
-    })
 }
 
 /// Returns whether a step of pruning that deleted `count` events was the last.

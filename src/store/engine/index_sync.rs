@@ -1,137 +1,70 @@
-//! Loading records from the backend into the index.
+//! Reading changed records from the backend into the index.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use super::affected::AffectedRecords;
 use super::loading::{Loading, damaged_epoch, orphan};
-use super::pipeline::pipeline;
 use super::records::Records;
 use crate::backend::{
-    BackendError, BackendErrorKind, Damage, DamagedRecord, DamagedRow, EventFilter, EventQuery,
-    KeyFilter, KeyPageQuery, Scanned, ScannedKey, Sharing, StateSet,
+    BackendError, BackendErrorKind, Damage, DamagedRecord, DamagedRow, KeyFilter, KeyPageQuery,
+    Scanned, ScannedKey, ScannedOwner, Sharing, StateSet,
 };
-use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{KeyRecord, OwnerRecord, StoreMetadata};
-use crate::permission::Pattern;
-use crate::store::index::{IndexError, Made, Reach};
+use crate::store::index::{DetachedOwner, IndexError, Made, Reach};
 use crate::store::types::error::{Error, PepperProblem};
 use crate::store::types::verify_error::Unavailable;
 
 /// Number of keys that are put again while commits wait.
 const KEYS_AT_ONCE: usize = 256;
 
+/// What became of an owner that was read alone.
+#[derive(Debug, Default)]
+struct Reloaded<'a> {
+    exists: bool,
+    /// An earlier owner of its id, and its keys.
+    replaced: Option<DetachedOwner<'a>>,
+    /// Its record, if it is no longer suspended. The index still has it suspended.
+    resumed: Option<OwnerRecord>,
+}
+
 impl Records {
-    /// Loads all records into an empty index that no other thread has yet, and notes the time of the
-    /// newest event.
-    pub(in crate::store) fn load(&mut self) -> Result<(), Error> {
-        let (last_event, unmatched) = self.scan(|_| {})?;
-        self.unmatched = unmatched.into_iter().collect();
-        self.index.relocate_limits();
-        self.lock_applied_log().applied_seq = last_event;
-        if let Some(at) = self.time_of_event(last_event)? {
-            self.clock_watch.note_opening_event(at);
-            self.note_last_event(last_event, at);
-        }
-        Ok(())
-    }
-
-    /// Returns when an event was, if the log has it.
-    pub(super) fn time_of_event(&self, number: u64) -> Result<Option<Timestamp>, Error> {
-        let after = number.saturating_sub(1);
-        let query = EventQuery {
-            after,
-            before: None,
-            filter: EventFilter::default(),
-            limit: 1,
-            examine: 1,
-        };
-        let found = self.backend.events(&query)?.events.pop();
-        Ok(found.filter(|event| event.sequence == number).map(|event| event.at))
-    }
-
-    /// Loads all records again, and removes those from the index that the backend no longer has.
-    /// Returns the number of the last event that the index is sure to reflect.
-    pub(super) fn reload_all(&self) -> Result<u64, Error> {
-        let (mut keys, mut owners) = (BTreeSet::new(), BTreeSet::new());
-        let (last_event, _) = self.scan(|scanned| match scanned {
-            Scanned::Owner(owner) => _ = owners.insert(owner.id),
-            Scanned::Key(key) => _ = keys.insert(key.id),
-            Scanned::Damaged(_) => {}
-        })?;
-        // Damaged keys of whole rows, those of a damaged owner, were shown as keys.
-        self.damages.keys().iter().for_each(|key| _ = keys.remove(key));
-        self.index.retain(&keys, &owners);
-        // For the slots of owners that are gone.
-        self.refills.wake();
-        self.observer.retain_keys(&keys);
-        if let Some(details) = &self.details {
-            details.retain(&keys, &owners);
-        }
-        Ok(last_event)
-    }
-
-    /// Shows all records to `visit`, and puts them into the index on another thread. Returns the number of
-    /// the last event, and the patterns of keys that match no permission.
-    fn scan(&self, mut visit: impl FnMut(&Scanned)) -> Result<(u64, BTreeSet<Pattern>), Error> {
-        let expected = self.backend.expected_keys();
-        let mut keys = Vec::new();
-        let (scanned, mut loading) = pipeline(
-            |emit| {
-                self.backend.scan(&mut |scanned| {
-                    visit(&scanned);
-                    self.note_scanned(&scanned);
-                    if let (Scanned::Key(key), Some(_)) = (&scanned, &self.details) {
-                        keys.push(key.id);
-                    }
-                    emit(scanned);
-                })
-            },
-            |loading: &mut Loading, records| {
-                if !std::mem::replace(&mut loading.has_room, true) {
-                    self.index.make_room(expected);
-                }
-                loading.put(&self.index, records);
-            },
-        );
-        let last_event = scanned?;
-        self.read_details(None, keys)?;
-        let orphans = std::mem::take(&mut loading.orphans);
-        // Reloaded below.
-        loading.unblocked.retain(|owner| !orphans.contains(&owner.id));
-        let unmatched = loading.take_unmatched();
-        let damaged = loading.finish(&self.index).map_err(|error| self.index_error(error))?;
-        damaged.iter().for_each(|row| self.remove_damaged(row));
-        self.damages.replace(damaged);
-        for owner in orphans {
-            // The owner was created after the backend showed the owners, and before it showed the
-            // keys; or the owner is gone since; or its record is damaged or lost.
-            self.reload_owner(&owner)?;
-        }
-        self.index.end_all_unread();
-        self.refills.wake();
-        Ok((last_event, unmatched))
-    }
-
     /// Reads these records from the backend, and puts them into the index or removes them from it.
     pub(in crate::store) fn reload(
         &self,
         affected: &AffectedRecords,
         made: Made,
     ) -> Result<(), Error> {
+        let mut resumed = BTreeMap::new();
+        self.reload_but_resume(affected, made, &mut resumed)?;
+        resumed.values().try_for_each(|owner| self.put_owner(owner, made))
+    }
+
+    /// The same, but leaves owners suspended that aren't any more; notes them in `resumed`.
+    pub(super) fn reload_but_resume(
+        &self,
+        affected: &AffectedRecords,
+        made: Made,
+        resumed: &mut BTreeMap<OwnerId, OwnerRecord>,
+    ) -> Result<(), Error> {
         if affected.metadata {
             self.put_metadata(&self.stored_metadata()?)?;
         }
         if affected.all {
+            resumed.clear();
             return self.reload_all().map(drop);
         }
-        let mut gone = Vec::new();
+        let (mut gone, mut replaced) = (Vec::new(), Vec::new());
         for owner in affected.owners_of_lapses.difference(&affected.owners) {
             self.reload_owner(owner)?;
         }
         for owner in &affected.owners {
-            if !self.reload_owner_alone(owner, affected, made)? {
+            resumed.remove(owner);
+            let reloaded = self.reload_owner_alone(owner, affected, made)?;
+            resumed.extend(reloaded.resumed.map(|record| (*owner, record)));
+            replaced.extend(reloaded.replaced);
+            if !reloaded.exists {
                 gone.push(owner);
             }
         }
@@ -147,16 +80,27 @@ impl Records {
         }
         // After their keys: a key is removed by its owner's number, which is gone with the owner.
         gone.into_iter().for_each(|owner| self.remove_owner(owner));
+        // And after those of their successors: a key that was under the earlier number is there throughout.
+        if !replaced.is_empty() {
+            drop(replaced);
+            self.refills.wake();
+        }
         Ok(())
     }
 
     /// Puts an owner that changed into the index. The keys of a small one are put again with it. Those
     /// of a large one are judged by rules until they were put again in pieces.
     pub(in crate::store) fn put_owner(&self, owner: &OwnerRecord, made: Made) -> Result<(), Error> {
+        self.put_owner_as(owner, owner.suspended.is_some(), made)
+    }
+
+    /// The same, suspended or not whatever its record says.
+    fn put_owner_as(&self, owner: &OwnerRecord, suspended: bool, made: Made) -> Result<(), Error> {
         if let Some(details) = &self.details {
             details.put_owner(owner);
         }
-        let reach = self.index.change_owner(&owner.into(), made);
+        let shown = ScannedOwner { suspended, ..owner.into() };
+        let reach = self.index.change_owner(&shown, made);
         match reach.map_err(|error| self.index_error(error))? {
             Reach::Few => self.reload_owner(&owner.id).map(|_exists| ()),
             Reach::Nothing => Ok(()),
@@ -215,7 +159,7 @@ impl Records {
     }
 
     /// Takes a damaged key out of the index.
-    fn remove_damaged(&self, row: &DamagedRow) {
+    pub(super) fn remove_damaged(&self, row: &DamagedRow) {
         if let Some(id) = row.key() {
             self.index.remove_everywhere(id);
         }
@@ -224,7 +168,7 @@ impl Records {
     /// Reads an owner and its keys from the backend into the index. Returns whether the owner
     /// exists. The keys of an owner whose record is damaged or lost are damaged too: what they may
     /// do isn't known.
-    fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
+    pub(super) fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
         self.reload_owner_as(owner, false)
     }
 
@@ -277,19 +221,20 @@ impl Records {
     }
 
     /// Reads an owner from the backend into the index, and its keys only as far as the change reaches
-    /// them, or if the owner was purged and has a successor of its id. Returns whether it exists.
+    /// them, or if the owner was purged and has a successor of its id.
     fn reload_owner_alone(
         &self,
         owner: &OwnerId,
         affected: &AffectedRecords,
         made: Made,
-    ) -> Result<bool, Error> {
+    ) -> Result<Reloaded<'_>, Error> {
         let may_be_replaced = affected.replaced.contains(owner);
         let is_known = self.index.owner_named(owner).is_some();
-        // The scan would look at each key of the owner before that is yet to go, and the keys of this
-        // one have events of their own.
+        // A scan would look at each key of the owner before that is yet to go, and the keys of this one
+        // have events of their own.
         let is_new = |record: &OwnerRecord| {
-            !is_known && record.sweeps.is_some() && affected.created.contains(owner)
+            let is_first = may_be_replaced || !is_known && affected.created.contains(owner);
+            record.sweeps.is_some() && is_first
         };
         match self.stored.owner(owner) {
             Ok(None) if may_be_replaced => {}
@@ -297,13 +242,21 @@ impl Records {
             Ok(Some(record)) if record.is_purged() => {}
             Ok(Some(record)) if is_known && !may_be_replaced || is_new(&record) => {
                 self.damages.forget_owner(DamagedRecord::Owner(*owner));
-                return self.put_owner(&record, made).map(|()| true);
+                let replaced = may_be_replaced.then(|| self.index.detach_owner(owner)).flatten();
+                let is_suspended = record.suspended.is_some();
+                let is_resumed = !is_suspended && self.index.is_suspended(owner);
+                self.put_owner_as(&record, is_suspended || is_resumed, made)?;
+                let resumed = is_resumed.then_some(record);
+                return Ok(Reloaded { exists: true, replaced, resumed });
             }
             Err(error) if error.damage().is_none() => return Err(error.into()),
-            _ => return self.reload_owner_as(owner, may_be_replaced),
+            _ => {
+                let exists = self.reload_owner_as(owner, may_be_replaced)?;
+                return Ok(Reloaded { exists, ..Reloaded::default() });
+            }
         }
         self.damages.forget_owner(DamagedRecord::Owner(*owner));
-        Ok(false)
+        Ok(Reloaded::default())
     }
 
     pub(in crate::store) fn put_key(&self, key: &KeyRecord) -> Result<(), Error> {
@@ -354,7 +307,7 @@ impl Records {
         self.refills.wake();
     }
 
-    fn note_scanned(&self, scanned: &Scanned) {
+    pub(super) fn note_scanned(&self, scanned: &Scanned) {
         if let Scanned::Key(key) = scanned {
             self.graces.note(key, &self.clock_watch);
             self.observer.note_key(key);
@@ -388,7 +341,7 @@ impl Records {
     }
 
     /// Maps the error of a record that can't be put into the index.
-    fn index_error(&self, error: IndexError) -> Error {
+    pub(super) fn index_error(&self, error: IndexError) -> Error {
         match error {
             IndexError::PepperMissing(number) => {
                 if matches!(self.backend.sharing(), Sharing::Shared { .. }) {

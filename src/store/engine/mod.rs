@@ -6,7 +6,8 @@
 //! | `engine` | committing a batch, publishing it, pruning events |
 //! | `group_commit` | joining the changes of concurrent callers in one durable commit |
 //! | `affected` | ids of the records that a change or an event is about |
-//! | `index_sync` | loading records from the backend into the index |
+//! | `whole_load` | loading all records from the backend into the index |
+//! | `index_sync` | reading changed records from the backend into the index |
 //! | `details`, `details_loading` | the details of keys in memory, if the service wants them; reading them |
 //! | `loading` | records on their way from a scan into the index |
 //! | `pipeline` | loading on one thread, indexing on another |
@@ -59,6 +60,7 @@ mod settling;
 mod shown;
 mod sweeps;
 mod watching;
+mod whole_load;
 mod worker;
 
 pub(super) use affected::AffectedRecords;

@@ -1,6 +1,6 @@
 //! The records: the backend that holds them, and the index that shows them to `verify`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::availability::Availability;
@@ -77,8 +77,6 @@ pub(in crate::store) struct Records {
     pub(super) refills: Arc<Signal>,
     /// Wakes the thread that works the pieces of sweeps.
     pub(in crate::store) sweep_signal: Arc<Signal>,
-    /// Wakes the thread that reads what other processes have committed, before it is due.
-    pub(in crate::store) refresh_signal: Arc<Signal>,
 }
 
 /// The parts that the records are made of.
@@ -101,10 +99,14 @@ pub(in crate::store) struct MetadataState {
     pub(in crate::store) prefixes: Vec<Prefix>,
 }
 
-/// The number of the last event that the index reflects.
-#[derive(Debug)]
+/// What the index reflects of the event log.
+#[derive(Debug, Default)]
 pub(in crate::store) struct AppliedLog {
+    /// The number of the last event that it reflects.
     pub(in crate::store) applied_seq: u64,
+    /// Owners that another process has resumed, as they were read. They stay suspended until the index
+    /// reflects each event that came before: otherwise a key that was revoked first would be good meanwhile.
+    pub(super) resumed: BTreeMap<OwnerId, OwnerRecord>,
 }
 
 impl Records {
@@ -131,7 +133,7 @@ impl Records {
             details: parts.details.map(DetailsMemory::new),
             foreign_writer: OnceLock::new(),
             metadata: RwLock::new(parts.metadata),
-            applied_log: Mutex::new(AppliedLog { applied_seq: 0 }),
+            applied_log: Mutex::default(),
             graces: GraceWatch::new(),
             clock_watch: ClockWatch::new(Arc::clone(&parts.clock)),
             clock: parts.clock,
@@ -140,7 +142,6 @@ impl Records {
             last_event: Mutex::new(None),
             writes,
             refills: Arc::default(),
-            refresh_signal: Arc::default(),
             sweep_signal,
         };
         records.index.set_invalidations(&records.metadata().metadata);

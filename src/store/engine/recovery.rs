@@ -9,7 +9,7 @@ use super::affected::AffectedRecords;
 use super::group_commit::CommitGuard;
 use super::records::{AppliedLog, Records};
 use super::worker::{Next, Signal, Worked};
-use crate::backend::Change;
+use crate::backend::{Change, Sharing};
 use crate::store::index::Made;
 use crate::store::types::error::Error;
 use crate::store::types::verify_error::Unavailable;
@@ -102,9 +102,9 @@ impl Recovery {
                 .backend
                 .recover()
                 .inspect_err(|error| self.records.note_foreign_writer(error))?;
-            let _applied_log = self.records.lock_applied_log();
-            let affected = mem::take(&mut *self.lock());
-            if let Err(error) = self.records.reload(&affected, Made::Elsewhere) {
+            let mut applied_log = self.records.lock_applied_log();
+            let mut affected = mem::take(&mut *self.lock());
+            if let Err(error) = self.reload(&mut affected, &mut applied_log) {
                 self.note_indeterminate(affected);
                 return Err(error);
             }
@@ -116,6 +116,24 @@ impl Recovery {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads records of unknown state, after all that other processes committed before.
+    fn reload(
+        &self,
+        affected: &mut AffectedRecords,
+        applied_log: &mut AppliedLog,
+    ) -> Result<(), Error> {
+        if matches!(self.records.backend.sharing(), Sharing::Shared { .. }) {
+            if affected.metadata {
+                // Before the log, which takes rules that this process doesn't know for another one's.
+                self.records.put_metadata(&self.records.stored_metadata()?)?;
+            }
+            self.records.catch_up(applied_log)?;
+            // The log has told of them, and of their successors' keys.
+            affected.replaced.clear();
+        }
+        self.records.reload(affected, Made::Elsewhere)
     }
 
     fn lock(&self) -> MutexGuard<'_, AffectedRecords> {

@@ -45,24 +45,18 @@ impl Records {
         self.put_metadata(&stored)
     }
 
-    /// Applies all events that aren't applied yet.
+    /// Applies all events that aren't applied yet. It reads records after the events that name them, so they
+    /// may be newer: it ends at a reading of the log that shows nothing new.
     pub(super) fn catch_up(&self, applied_log: &mut AppliedLog) -> Result<(), Error> {
         while self.refresh_page(applied_log)? {}
+        while let Some(owner) = applied_log.resumed.first_entry() {
+            self.put_owner(owner.get(), Made::Elsewhere)?;
+            owner.remove();
+        }
         Ok(())
     }
 
-    /// Applies what other processes did, as far as one page has it: other callers wait meanwhile. Returns
-    /// whether that was all. The thread that refreshes applies the rest, and what failed here.
-    pub(super) fn catch_up_some(&self, applied_log: &mut AppliedLog) -> bool {
-        let is_all = !self.availability.is_recovering()
-            && self.refresh_page(applied_log).is_ok_and(|more| !more);
-        if !is_all {
-            self.refresh_signal.wake();
-        }
-        is_all
-    }
-
-    /// Applies one page of events; returns whether there are more.
+    /// Applies one page of events; returns whether there may be more.
     fn refresh_page(&self, applied_log: &mut AppliedLog) -> Result<bool, Error> {
         let page = self.backend.events(&EventQuery {
             after: applied_log.applied_seq,
@@ -80,6 +74,7 @@ impl Records {
             self.check_metadata(&stored)?;
             self.put_metadata(&stored)?;
             applied_log.applied_seq = last_event;
+            applied_log.resumed.clear();
             if let Some(at) = self.time_of_event(last_event)? {
                 self.note_event(last_event, at);
             }
@@ -98,7 +93,7 @@ impl Records {
             // A new owner with the same id has a quota of its own.
             event.owner.iter().for_each(|owner| self.forget_lease(owner));
         }
-        self.reload(&affected, Made::Elsewhere)?;
+        self.reload_but_resume(&affected, Made::Elsewhere, &mut applied_log.resumed)?;
         let binds = |event: &Event| {
             matches!(event.kind, EventKind::OwnerKeysRevoked | EventKind::OwnerPurged)
         };
@@ -108,7 +103,7 @@ impl Records {
         }
         applied_log.applied_seq =
             page.events.last().map_or(applied_log.applied_seq, |event| event.sequence);
-        Ok(page.next.is_some())
+        Ok(page.next.is_some() || !page.events.is_empty())
     }
 
     /// Returns whether an event may change what this process shows. That of a piece of a sweep

@@ -251,6 +251,14 @@ impl Index {
         let _ = self.owners.set_flags(owner, flags.bits());
     }
 
+    /// Whether the index has an owner, and has it suspended.
+    pub(in crate::store) fn is_suspended(&self, id: &OwnerId) -> bool {
+        let writer = self.lock();
+        let word =
+            writer.owners.get(&self.owners, id).and_then(|owner| self.owners.word(owner.number));
+        word.is_some_and(|word| OwnerFlags::from_word(word).suspended)
+    }
+
     /// Removes an owner. From now on none of its keys is there.
     pub(in crate::store) fn remove_owner(&self, id: &OwnerId) {
         let mut guard = self.lock();

@@ -58,7 +58,7 @@ mod tests;
 
 pub(super) use entry::{DIGEST_LEN, Entry, Limited};
 pub(super) use hash_table::ReadVersion;
-pub(super) use index::{Index, IndexError};
+pub(super) use index::{DetachedOwner, Index, IndexError};
 pub(super) use limiting::OwnerLimiter;
 pub(super) use limits::{DroppedLease, LeaseWord, Leased, LeftWord, Limiter, Spent};
 pub(super) use load::Memo;

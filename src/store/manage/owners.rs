@@ -120,7 +120,7 @@ impl Manager {
             };
             if is_unchanged {
                 // Another caller may have made the change, and wait until it holds.
-                self.engine.await_owner(id);
+                self.engine.await_owner(id)?;
                 return Ok(Decision::Answer(Owner::new(owner, viewer)));
             }
             check_version(expected, owner.version)?;

@@ -43,7 +43,11 @@ pub(super) fn attempt_again_if<'a, T>(
 ) -> Result<T, Error> {
     for _ in 0..MAX_ATTEMPTS {
         let (change, answer) = match decide()? {
-            Decision::Answer(answer) => return Ok(answer),
+            Decision::Answer(answer) => {
+                // What the answer shows may be another caller's change, on its way to the index.
+                engine.await_published()?;
+                return Ok(answer);
+            }
             Decision::Commit(change, answer) => (change, answer),
         };
         match engine.commit_and(change, |outcome| outcome.map(answer))? {
