@@ -4,11 +4,11 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::authority::{Authority, Viewer};
+use crate::authority::{Authority, Role, Viewer};
 use crate::clock::Timestamp;
 use crate::id::{Generation, Incarnation, KeyId, OwnerId, Version};
 use crate::invalid::{Invalid, Problem};
-use crate::key::{KeyRecord, Sweep, SweepKind};
+use crate::key::{Field, KeyRecord, Sink, Source, Sweep, SweepKind, bytes};
 use crate::serial::as_word;
 
 /// Declares an enum whose variants have a number (stored) and a name (shown).
@@ -338,6 +338,97 @@ impl Event {
     pub fn shown_to(self, viewer: Viewer) -> Self {
         let authority = self.draft.authority.shown_to(viewer);
         Self { draft: EventDraft { authority, ..self.draft }, ..self }
+    }
+
+    fn put_fields<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { sequence: _, incarnation, binding, draft } = self;
+        let EventDraft { at, kind, owner, key, version, generation, fields, authority } = draft;
+        let Authority { role, actor, reason, reason_for_owner, correlation_id } = authority;
+        at.put(sink)?;
+        sink.number(kind.number().into())?;
+        owner.put(sink)?;
+        incarnation.put(sink)?;
+        binding.put(sink)?;
+        key.put(sink)?;
+        version.put(sink)?;
+        generation.put(sink)?;
+        fields.0.put(sink)?;
+        put_role(role, sink)?;
+        actor.put(sink)?;
+        reason.put(sink)?;
+        reason_for_owner.put(sink)?;
+        correlation_id.put(sink)
+    }
+
+    fn get_fields<S: Source>(sequence: u64, source: &mut S) -> Result<Self, S::Error> {
+        let at = Field::get("at", source)?;
+        let kind =
+            source.number_as("kind", |kind| kind.try_into().ok().map(EventKind::of_stored))?;
+        let owner = Field::get("owner", source)?;
+        let incarnation = Field::get("incarnation", source)?;
+        let binding = Field::get("binding", source)?;
+        let draft = EventDraft {
+            at,
+            kind,
+            owner,
+            key: Field::get("key", source)?,
+            version: Field::get("version", source)?,
+            generation: Field::get("generation", source)?,
+            fields: Fields(Field::get("fields", source)?),
+            authority: Authority {
+                role: get_role(source)?,
+                actor: Field::get("actor", source)?,
+                reason: Field::get("reason", source)?,
+                reason_for_owner: Field::get("reason_for_owner", source)?,
+                correlation_id: Field::get("correlation_id", source)?,
+            },
+        };
+        Ok(Self { sequence, incarnation, binding, draft })
+    }
+}
+
+bytes!(Event, "event", u64, |event| &event.sequence);
+
+fn put_role<S: Sink>(role: &Role, sink: &mut S) -> Result<(), S::Error> {
+    match role {
+        Role::Administrator => sink.number(0),
+        Role::Owner { owner } => {
+            sink.number(1)?;
+            owner.put(sink)
+        }
+        Role::Delegate { owner, key, generation } => {
+            sink.number(2)?;
+            owner.put(sink)?;
+            key.put(sink)?;
+            generation.put(sink)
+        }
+        Role::OwnerByKey { owner, key, generation, previous_tokens } => {
+            sink.number(3)?;
+            owner.put(sink)?;
+            key.put(sink)?;
+            generation.put(sink)?;
+            previous_tokens.put(sink)
+        }
+    }
+}
+
+fn get_role<S: Source>(source: &mut S) -> Result<Role, S::Error> {
+    let number = source.number("role")?;
+    if number == 0 {
+        return Ok(Role::Administrator);
+    }
+    let owner = Field::get("role", source)?;
+    if number == 1 {
+        return Ok(Role::Owner { owner });
+    }
+    let (key, generation) = (Field::get("role", source)?, Field::get("role", source)?);
+    match number {
+        2 => Ok(Role::Delegate { owner, key, generation }),
+        3 => {
+            let previous_tokens = Field::get("role", source)?;
+            Ok(Role::OwnerByKey { owner, key, generation, previous_tokens })
+        }
+        _ => Err(source.damaged("role")),
     }
 }
 

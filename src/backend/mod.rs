@@ -49,7 +49,6 @@ mod new_rules;
 mod notifier;
 #[cfg(any(feature = "sled", feature = "sqlite"))]
 mod open_file;
-#[cfg(any(feature = "sled", feature = "sqlite"))]
 mod opening;
 mod plan;
 mod plan_rules;
@@ -85,7 +84,6 @@ pub use finding::{Finding, Repaired};
 pub use layer::{BackendCall, BackendCallKind, BackendLayer};
 pub use memory::Memory;
 pub use notifier::ChangeNotifier;
-#[cfg(any(feature = "sled", feature = "sqlite"))]
 pub use opening::Opened;
 pub use query::{
     EventFilter, EventPage, EventQuery, KeyFilter, KeyPage, KeyPageQuery, OwnerPage,

@@ -1,5 +1,6 @@
 //! Opening and creating, for every backend that keeps a database on a disk.
 
+#[cfg(any(feature = "sled", feature = "sqlite"))]
 use super::BackendErrorKind;
 
 /// The outcome of opening or creating: whether a database was there.
@@ -13,6 +14,7 @@ pub enum Opened {
 }
 
 /// The call that a caller made.
+#[cfg(any(feature = "sled", feature = "sqlite"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intent {
     Create,
@@ -20,6 +22,7 @@ pub(super) enum Intent {
     OpenOrCreate,
 }
 
+#[cfg(any(feature = "sled", feature = "sqlite"))]
 impl Intent {
     /// The operation that an error names.
     pub(super) const fn operation(self) -> &'static str {

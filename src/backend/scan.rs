@@ -4,8 +4,9 @@ use super::{Damage, DamagedRow};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
 use crate::key::{
-    Invalidations, KeyRecord, Kind, Limits, OwnerRecord, PreviousToken, Sweep, SweepKind, Sweeps,
-    TokenRecord, TokensValidFrom, ValidityInputs, effective_expiry, record, tokens,
+    Decoder, Invalidations, KeyRecord, Kind, Limits, OwnerRecord, PreviousToken, RecordError,
+    Sweep, SweepKind, Sweeps, Switch, TokenRecord, TokensValidFrom, ValidityInputs, checked,
+    effective_expiry, record, tokens, unchecked,
 };
 use crate::permission::Access;
 
@@ -70,7 +71,78 @@ record! {
     }
 }
 
+impl ScannedOwner {
+    /// Reads no more of [`OwnerRecord::to_bytes`] than the index needs.
+    ///
+    /// # Errors
+    /// [`RecordError`], as [`OwnerRecord::from_bytes`]; a damaged value behind what the index needs
+    /// isn't noticed where the checksum is right.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
+        let mut decoder = checked::<OwnerRecord>(bytes)?;
+        Self::of_fields(decoder.next("id")?, &mut decoder)
+    }
+
+    /// Reads the fields that stand first in [`OwnerRecord`], in their order.
+    pub(crate) fn of_fields(id: OwnerId, decoder: &mut Decoder<'_>) -> Result<Self, RecordError> {
+        Ok(Self {
+            id,
+            max_access: decoder.next("max_access")?,
+            suspended: decoder.next::<Option<Switch>>("suspended")?.is_some(),
+            tokens_valid_from: decoder.next("tokens_valid_from")?,
+            limits: decoder.next("limits")?,
+            sweeps: decoder.next("sweeps")?,
+        })
+    }
+}
+
+impl DamagedRow {
+    /// Shows a damaged key with the digests that can still be read in what is stored as
+    /// [`KeyRecord::to_bytes`], whatever the checksum says.
+    #[must_use]
+    pub fn of_key(damage: Damage, bytes: &[u8]) -> Self {
+        let read = unchecked(bytes).and_then(|mut decoder| {
+            let id = decoder.next("id")?;
+            ScannedKey::of_fields(id, &mut decoder)
+        });
+        match read {
+            Ok(key) => key.damaged(damage),
+            Err(_) => Self::new(damage),
+        }
+    }
+}
+
 impl ScannedKey {
+    /// Reads no more of [`KeyRecord::to_bytes`] than the index needs, which loads a large store
+    /// faster.
+    ///
+    /// # Errors
+    /// [`RecordError`], as [`KeyRecord::from_bytes`]; a damaged value behind what the index needs
+    /// isn't noticed where the checksum is right.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
+        let mut decoder = checked::<KeyRecord>(bytes)?;
+        Self::of_fields(decoder.next("id")?, &mut decoder)
+    }
+
+    /// Reads the fields that stand first in [`KeyRecord`], in their order.
+    pub(crate) fn of_fields(id: KeyId, decoder: &mut Decoder<'_>) -> Result<Self, RecordError> {
+        Ok(Self {
+            id,
+            owner: decoder.next("owner")?,
+            kind: decoder.next("kind")?,
+            access: decoder.next("access")?,
+            limits: Some(decoder.next::<Limits>("limits")?)
+                .filter(|limits| !limits.is_empty())
+                .map(Box::new),
+            expires_at: decoder.next("expires_at")?,
+            deactivated: decoder.next::<Option<Switch>>("deactivated")?.is_some(),
+            blocked: decoder.next::<Option<Switch>>("blocked")?.is_some(),
+            revoked: decoder.next::<Option<Switch>>("revoked")?.is_some(),
+            lapsed: decoder.next::<Option<Timestamp>>("lapsed_at")?.is_some(),
+            current: decoder.next("current")?,
+            previous: decoder.next("previous")?,
+        })
+    }
+
     /// Returns the key as its stored record and its owner's sweeps say that it is; `None` if it is
     /// gone.
     pub(crate) fn swept(mut self, sweeps: &Sweeps) -> Option<Self> {

@@ -349,7 +349,10 @@ impl Transaction for Swept<'_> {
             (None, Some(stored)) if sweeps.is_some() => Some(stored.clone().tombstone()),
             (None, _) => None,
         };
-        self.inner.put_owner(stored.as_ref(), record.as_ref())?;
+        // What this commit has bound so far isn't written yet.
+        let is_written = !self.stored(&id)?.is_changed;
+        let before = if is_written { stored } else { self.inner.owner(&id)? };
+        self.inner.put_owner(before.as_ref(), record.as_ref())?;
         self.owners.insert(id, Stored { record, is_changed: false });
         Ok(())
     }

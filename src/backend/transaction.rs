@@ -129,7 +129,8 @@ pub trait Transaction {
     /// [`BackendError`]; the batch is abandoned.
     fn put_metadata(&mut self, metadata: &StoreMetadata) -> Result<(), BackendError>;
 
-    /// Creates (`before` is `None`), replaces, or removes (`after` is `None`) an owner.
+    /// Creates (`before` is `None`), replaces, or removes (`after` is `None`) an owner. `before` is what
+    /// is stored: an index need only be changed where `after` differs from it.
     ///
     /// # Errors
     /// [`BackendError`]; the batch is abandoned.

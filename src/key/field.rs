@@ -146,7 +146,7 @@ macro_rules! record {
             $($(#[$field_meta])* pub $field: $type,)*
         }
 
-        // Without a durable backend nothing is stored.
+        // SQLite alone has columns, and reads the parts of records that the index needs by them.
         #[allow(dead_code)]
         impl $record {
             /// Hands every field but the id to a sink.
@@ -251,7 +251,21 @@ numbers! {
     };
     NumericId: |id| id.get(), |number| NumericId::new(number).ok();
     Incarnation: |incarnation| incarnation.get(), |number| Incarnation::new(number).ok();
-    Version: |version| version.get(), |number| Some(Version::new(number));
+    // After the greatest there is none, which a change of the record would need.
+    Version: |version| version.get(), |number| (number < u64::MAX).then(|| Version::new(number));
+}
+
+/// The id of a record of which there is one, or that a backend finds by something else.
+impl Field for () {
+    const WIDTH: usize = 0;
+
+    fn put<S: Sink>(&self, _: &mut S) -> Result<(), S::Error> {
+        Ok(())
+    }
+
+    fn get<S: Source>(_: &'static str, _: &mut S) -> Result<Self, S::Error> {
+        Ok(())
+    }
 }
 
 impl<T: StoredText> Field for T {

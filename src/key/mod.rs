@@ -5,6 +5,7 @@
 //! | room | contents |
 //! | --- | --- |
 //! | `field` | the stored form of every field, and the macro that declares a record |
+//! | `bytes` | records as bytes, for backends that store a record as one piece |
 //! | `record` | the record of a key, with its tokens and its seal |
 //! | `owner` | the record of an owner |
 //! | `sweeps` | what one commit has done to all keys of an owner, until it is written into each |
@@ -22,10 +23,11 @@
 //! | `digest`, `name`, `prefix`, `settings`, `setting_names` | the types of single fields |
 
 mod alert_state;
+mod bytes;
 mod counts;
 mod digest;
-// Each backend and the comparisons of tests use a part of it; memory alone uses none.
-#[cfg_attr(not(all(feature = "sqlite", feature = "sled", feature = "testing")), allow(dead_code))]
+// SQLite alone has columns, and checksums of plain bytes; the comparisons of tests use those too.
+#[cfg_attr(not(all(feature = "sqlite", feature = "testing")), allow(dead_code))]
 mod field;
 mod lifetime;
 mod limits;
@@ -48,6 +50,10 @@ mod usage;
 mod valid_from;
 
 pub use alert_state::{Alert, AlertState, Alerted, AlertedTokens};
+#[cfg(feature = "sled")]
+pub(crate) use bytes::Encoder;
+pub use bytes::RecordError;
+pub(crate) use bytes::{Decoder, Stored, bytes, checked, framed, unchecked, unframed};
 pub use counts::KeyCounts;
 pub use digest::{Digest, PepperNumber, PrefixNumber, Scheme};
 #[cfg(any(feature = "sqlite", feature = "testing"))]

@@ -2,7 +2,7 @@
 
 use super::{
     Invalidations, KeyRecord, Lifetime, Limits, SettingNames, Settings, StoreMetadata, Sweeps,
-    Switch, Tags, TokensValidFrom, record,
+    Switch, Tags, TokensValidFrom, bytes, record,
 };
 use crate::authority::Actor;
 use crate::clock::Timestamp;
@@ -54,6 +54,8 @@ record! {
         pub tags: Tags,
     }
 }
+
+bytes!(OwnerRecord, "owner", OwnerId, |owner| &owner.id);
 
 impl OwnerRecord {
     /// Returns whether it was purged, and stays only until its keys are gone.

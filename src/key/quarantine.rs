@@ -1,6 +1,6 @@
 //! The quarantine of a key whose record is damaged.
 
-use super::{Switch, record};
+use super::{Switch, bytes, record};
 use crate::id::{KeyId, OwnerId, Version};
 
 record! {
@@ -20,3 +20,5 @@ record! {
         pub revoked: Option<Switch>,
     }
 }
+
+bytes!(Quarantine, "quarantine", KeyId, |entry| &entry.id);

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Digest, Field, Invalidations, IssueEpochs, KeyName, Limits, PepperNumber, PrefixNumber, Scheme,
-    SetBy, SettingNames, Settings, Sink, Source, State, Switch, Tags, ValidityInputs, record,
-    words,
+    SetBy, SettingNames, Settings, Sink, Source, State, Switch, Tags, ValidityInputs, bytes,
+    record, words,
 };
 use crate::authority::Actor;
 use crate::clock::Timestamp;
@@ -80,6 +80,8 @@ record! {
         pub tags: Tags,
     }
 }
+
+bytes!(KeyRecord, "key", KeyId, |key| &key.id);
 
 impl KeyRecord {
     /// Makes the record of a new standard key: it may do everything, has no limits and never

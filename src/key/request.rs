@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::record;
+use super::{Field, Sink, Source, bytes, record};
 use crate::clock::Timestamp;
 use crate::id::{Generation, KeyId, OwnerId};
 use crate::invalid::{Invalid, Problem};
@@ -142,6 +142,18 @@ record! {
         pub is_replaced: bool,
         /// The moment of the decision.
         pub at: Timestamp,
+    }
+}
+
+bytes!(RequestRecord, "request", RequestId, |request| &request.id);
+
+impl Field for RequestId {
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        sink.bytes(&self.to_bytes())
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        source.bytes_as(name, Self::from_bytes)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use super::{
-    Lifetime, PepperCheck, PepperNumber, Prefix, PrefixNumber, RecoveryKeyCheck, TokensValidFrom,
+    Field, Lifetime, PepperCheck, PepperNumber, Prefix, PrefixNumber, RecoveryKeyCheck, Sink,
+    Source, TokensValidFrom, bytes,
 };
 use crate::id::Version;
 use crate::invalid::{Invalid, Problem};
@@ -167,7 +168,58 @@ impl StoreMetadata {
         self.tokens_valid_from == other.tokens_valid_from
             && self.retired_peppers().eq(other.retired_peppers())
     }
+
+    fn put_fields<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { version, rules, prefixes, peppers, recovery_keys, tokens_valid_from } = self;
+        let StoreRules { unique_names, keep_standard_key, recoverable_tokens, lifetime } = rules;
+        version.put(sink)?;
+        unique_names.put(sink)?;
+        keep_standard_key.put(sink)?;
+        recoverable_tokens.put(sink)?;
+        lifetime.put(sink)?;
+        tokens_valid_from.put(sink)?;
+        sink.number(prefixes.0.len() as u64)?;
+        for NumberedPrefix { number: _, prefix, accepted } in &prefixes.0 {
+            prefix.put(sink)?;
+            accepted.put(sink)?;
+        }
+        sink.list(peppers)?;
+        sink.list(recovery_keys)
+    }
+
+    fn get_fields<S: Source>((): (), source: &mut S) -> Result<Self, S::Error> {
+        let version = Field::get("version", source)?;
+        let rules = StoreRules {
+            unique_names: Field::get("unique_names", source)?,
+            keep_standard_key: Field::get("keep_standard_key", source)?,
+            recoverable_tokens: Field::get("recoverable_tokens", source)?,
+            lifetime: Field::get("lifetime", source)?,
+        };
+        let tokens_valid_from = Field::get("tokens_valid_from", source)?;
+        let mut entries = Vec::new();
+        // The place in the list is the number.
+        for place in 0..source.number("prefixes")? {
+            let number = u8::try_from(place).ok().and_then(|place| PrefixNumber::new(place).ok());
+            let number = number.ok_or_else(|| source.damaged("prefixes"))?;
+            let prefix = Field::get("prefixes", source)?;
+            entries.push(NumberedPrefix {
+                number,
+                prefix,
+                accepted: Field::get("prefixes", source)?,
+            });
+        }
+        let prefixes =
+            PrefixTable::from_entries(entries).map_err(|_| source.damaged("prefixes"))?;
+        let peppers = source.list("peppers", MAX_CHECKS)?;
+        let recovery_keys = source.list("recovery_keys", MAX_CHECKS)?;
+        Ok(Self { version, rules, prefixes, peppers, recovery_keys, tokens_valid_from })
+    }
 }
+
+/// The greatest number of check values: one for each number that a secret can have.
+const MAX_CHECKS: usize = 1 << 16;
+
+bytes!(StoreMetadata, "store", (), |_store| &());
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::PepperNumber;
+use super::{Field, PepperNumber, Sink, Source};
 
 /// A check that shows at open whether a pepper is the same as before: a keyed hash that says
 /// nothing more of it.
@@ -38,5 +38,38 @@ pub struct RecoveryKeyCheck {
 impl fmt::Debug for RecoveryKeyCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecoveryKeyCheck").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Field for PepperCheck {
+    const WIDTH: usize = 3;
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { number, value, retired } = self;
+        number.put(sink)?;
+        value.put(sink)?;
+        retired.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self {
+            number: Field::get(name, source)?,
+            value: Field::get(name, source)?,
+            retired: Field::get(name, source)?,
+        })
+    }
+}
+
+impl Field for RecoveryKeyCheck {
+    const WIDTH: usize = 2;
+
+    fn put<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { number, value } = self;
+        number.put(sink)?;
+        value.put(sink)
+    }
+
+    fn get<S: Source>(name: &'static str, source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self { number: Field::get(name, source)?, value: Field::get(name, source)? })
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
-use super::{AlertState, Field, QuotaState, RejectKind, Sink, Source};
+use super::{AlertState, Field, QuotaState, RejectKind, Sink, Source, bytes};
 use crate::clock::Timestamp;
 
 /// Counts of rejections of the right secret, by reason. Serialized as a map of the reasons that
@@ -139,7 +139,24 @@ pub struct Usage {
 impl Usage {
     /// The greatest count, at which counts stop: 2^63 - 1.
     pub const MAX_COUNT: u64 = u64::MAX >> 1;
+
+    fn put_fields<S: Sink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        let Self { used, quota, alert_state } = self;
+        used.put(sink)?;
+        quota.put(sink)?;
+        alert_state.put(sink)
+    }
+
+    fn get_fields<S: Source>((): (), source: &mut S) -> Result<Self, S::Error> {
+        Ok(Self {
+            used: Field::get("used", source)?,
+            quota: Field::get("quota", source)?,
+            alert_state: Field::get("alert_state", source)?,
+        })
+    }
 }
+
+bytes!(Usage, "usage", (), |_usage| &());
 
 impl Field for LastAddress {
     const WIDTH: usize = 2;

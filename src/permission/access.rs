@@ -276,7 +276,6 @@ mod tests {
         }
     }
 
-    #[cfg(feature = "sled")]
     #[test]
     fn a_format_of_bytes_gives_it_back() {
         for access in [Access::Full, Access::ReadOnly, limited(&["links:read", "a"])] {

@@ -16,5 +16,6 @@ mod conformance_sqlite;
 mod kills;
 mod lock_file;
 mod old_files;
+mod record_bytes;
 mod sled;
 mod sqlite;

@@ -249,7 +249,7 @@ fn text(limit: usize) -> BoxedStrategy<String> {
     text.prop_filter("not empty", |text| !text.is_empty()).boxed()
 }
 
-fn times() -> impl Strategy<Value = Timestamp> {
+pub(crate) fn times() -> impl Strategy<Value = Timestamp> {
     let latest = Timestamp::MAX.as_millis();
     prop_oneof![Just(0), Just(latest), 0..=latest]
         .prop_map(|millis| Timestamp::from_millis(millis).unwrap())
@@ -263,7 +263,7 @@ fn reasons() -> impl Strategy<Value = Reason> {
     text(Reason::MAX_LEN).prop_map(|text| Reason::new(text).unwrap())
 }
 
-fn switches() -> impl Strategy<Value = Option<Switch>> {
+pub(crate) fn switches() -> impl Strategy<Value = Option<Switch>> {
     let switch = (times(), actors(), of(reasons()), set_by(), any::<bool>());
     of(switch.prop_map(|(at, by, reason, set_by, reason_for_owner)| Switch {
         at,
@@ -274,7 +274,7 @@ fn switches() -> impl Strategy<Value = Option<Switch>> {
     }))
 }
 
-fn versions() -> impl Strategy<Value = Version> {
+pub(crate) fn versions() -> impl Strategy<Value = Version> {
     // Less than the greatest, so that there is a next one.
     prop_oneof![
         1 => Just(u64::MAX - 1),
@@ -285,11 +285,11 @@ fn versions() -> impl Strategy<Value = Version> {
     .prop_map(Version::new)
 }
 
-fn owner_ids() -> impl Strategy<Value = OwnerId> {
+pub(crate) fn owner_ids() -> impl Strategy<Value = OwnerId> {
     text(OwnerId::MAX_LEN).prop_map(|text| OwnerId::new(text).unwrap())
 }
 
-fn key_ids() -> impl Strategy<Value = KeyId> {
+pub(crate) fn key_ids() -> impl Strategy<Value = KeyId> {
     prop_oneof![8 => any::<u128>(), 1 => Just(0), 1 => Just(u128::MAX)].prop_map(KeyId::from_u128)
 }
 
@@ -298,7 +298,7 @@ fn numeric_ids() -> impl Strategy<Value = NumericId> {
         .prop_map(|number| NumericId::new(number).unwrap())
 }
 
-fn generations() -> impl Strategy<Value = Generation> {
+pub(crate) fn generations() -> impl Strategy<Value = Generation> {
     (1..=Generation::MAX.get()).prop_map(|number| Generation::new(number).unwrap())
 }
 

@@ -3,25 +3,19 @@
 //! A value reaches them through a database too, but each database that sled opens costs as much
 //! time as ten thousand values.
 
-use super::fault::Fault;
-use super::record::{
-    decode_event, decode_key, decode_metadata, decode_owner, decode_usage, encode_event,
-    encode_key, encode_metadata, encode_owner, encode_usage, scan_key, scan_owner,
-};
+use super::record::{decode, encode, scan_key, scan_owner};
 use crate::backend::{BackendError, ScannedKey, ScannedOwner};
 use crate::event::Event;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Usage};
+use crate::key::{KeyRecord, OwnerRecord, StoreMetadata, Stored, Usage};
 
 /// A decoded record, and its bytes when it is encoded again.
 type Decoded<T> = Result<(T, Vec<u8>), BackendError>;
 
-fn again<T>(
-    decoded: Result<T, Fault>,
-    encode: impl FnOnce(&T) -> Result<Vec<u8>, Fault>,
-) -> Decoded<T> {
-    let encoded = decoded.and_then(|record| encode(&record).map(|bytes| (record, bytes)));
-    encoded.map_err(|fault| fault.during("decode"))
+fn again<R: Stored>(id: R::Id, bytes: &[u8]) -> Decoded<R> {
+    let record = decode(id, bytes).map_err(|fault| fault.during("decode"))?;
+    let bytes = encode(&record);
+    Ok((record, bytes))
 }
 
 /// An event of this number.
@@ -29,7 +23,7 @@ fn again<T>(
 /// # Errors
 /// [`BackendError`] for other bytes.
 pub fn event(sequence: u64, bytes: &[u8]) -> Decoded<Event> {
-    again(decode_event(sequence, bytes), encode_event)
+    again(sequence, bytes)
 }
 
 /// The store's own record.
@@ -37,7 +31,7 @@ pub fn event(sequence: u64, bytes: &[u8]) -> Decoded<Event> {
 /// # Errors
 /// [`BackendError`] for what is none.
 pub fn metadata(bytes: &[u8]) -> Decoded<StoreMetadata> {
-    again(decode_metadata(bytes), encode_metadata)
+    again((), bytes)
 }
 
 /// A key's record.
@@ -45,7 +39,7 @@ pub fn metadata(bytes: &[u8]) -> Decoded<StoreMetadata> {
 /// # Errors
 /// [`BackendError`] for what is none.
 pub fn key(id: KeyId, bytes: &[u8]) -> Decoded<KeyRecord> {
-    again(decode_key(id, bytes), encode_key)
+    again(id, bytes)
 }
 
 /// An owner's record.
@@ -53,7 +47,7 @@ pub fn key(id: KeyId, bytes: &[u8]) -> Decoded<KeyRecord> {
 /// # Errors
 /// [`BackendError`] for what is none.
 pub fn owner(id: OwnerId, bytes: &[u8]) -> Decoded<OwnerRecord> {
-    again(decode_owner(id, bytes), encode_owner)
+    again(id, bytes)
 }
 
 /// Decodes the use of a key, or what is left of an owner's quota.
@@ -61,7 +55,7 @@ pub fn owner(id: OwnerId, bytes: &[u8]) -> Decoded<OwnerRecord> {
 /// # Errors
 /// [`BackendError`] for what is none.
 pub fn usage(bytes: &[u8]) -> Decoded<Usage> {
-    again(decode_usage(bytes), encode_usage)
+    again((), bytes)
 }
 
 /// Decodes the part of a key that the index needs.

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use super::chunks;
 use super::engine::Engine;
 use super::fault::Fault;
-use super::record::decode_event;
+use super::record::decode;
 use super::trees::{self, Tree};
 use crate::backend::{DamagedRecord, EventFilter, EventPage, EventQuery};
 use crate::clock::Timestamp;
@@ -110,7 +110,7 @@ impl Engine {
     pub(super) fn event(&self, sequence: u64) -> Result<Event, Fault> {
         let record = chunks::load(self, Tree::Events, &trees::event(sequence))?;
         let missing = Fault::damaged("an index leads to an event that is not there");
-        decode_event(sequence, &record.ok_or(missing)?)
+        decode(sequence, &record.ok_or(missing)?)
     }
 }
 

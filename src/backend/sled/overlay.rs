@@ -9,7 +9,7 @@ use super::chunks::{self, Values};
 use super::engine::{Engine, Writes, number};
 use super::fault::Fault;
 use super::leads;
-use super::record::encode_usage;
+use super::record::encode;
 use super::sums::Sums;
 use super::trees::{self, Tree};
 use crate::backend::{BackendError, UsageSubject};
@@ -185,7 +185,7 @@ impl<'a> Overlay<'a> {
         match usage {
             // Never so long that it has chunks.
             Some(usage) => {
-                let head = chunks::split(Tree::Usage, &key, &encode_usage(usage)?)?.0;
+                let head = chunks::split(Tree::Usage, &key, &encode(usage))?.0;
                 self.put(Tree::Usage, &key, &head);
             }
             None => self.remove(Tree::Usage, &key),

@@ -7,10 +7,7 @@ use ::sled::IVec;
 use super::chunks::{self, Values};
 use super::engine::Engine;
 use super::fault::Fault;
-use super::record::{
-    decode_key, decode_metadata, decode_owner, decode_quarantine, decode_request, decode_usage,
-    scan_key, scan_owner,
-};
+use super::record::{decode, scan_key, scan_owner};
 use super::trees::{self, Tree};
 use crate::backend::{
     Damage, DamagedRecord, DamagedRow, KeyFilter, KeyPage, KeyPageQuery, OwnerPage, OwnerPageQuery,
@@ -28,7 +25,7 @@ impl Engine {
     /// The store's own record, if there is one.
     pub(super) fn metadata(&self) -> Result<Option<StoreMetadata>, Fault> {
         let record = chunks::load(self, Tree::StoreMetadata, trees::STORE)?;
-        record.map(|record| decode_metadata(&record)).transpose()
+        record.map(|record| decode((), &record)).transpose()
     }
 
     /// Returns whether a store was created. Where there are other records without the store's own,
@@ -72,7 +69,7 @@ impl Engine {
 
     pub(super) fn request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Fault> {
         let record = chunks::load(self, Tree::Requests, &id.to_bytes())?;
-        record.map(|record| decode_request(id.clone(), &record)).transpose()
+        record.map(|record| decode(id.clone(), &record)).transpose()
     }
 
     pub(super) fn key_by_numeric_id(&self, id: NumericId) -> Result<Option<KeyRecord>, Fault> {
@@ -223,7 +220,7 @@ impl Engine {
                 self.owner(&id)
             } else {
                 let record = chunks::join(self, Tree::Owners, &key, &head);
-                record.and_then(|record| decode_owner(id, &record)).map(Some)
+                record.and_then(|record| decode(id, &record)).map(Some)
             };
             let owner = match owner {
                 Ok(Some(owner)) => owner,
@@ -307,7 +304,7 @@ impl KeyRows {
 /// Loads an owner.
 pub(super) fn load_owner(from: &dyn Values, id: &OwnerId) -> Result<Option<OwnerRecord>, Fault> {
     let record = chunks::load(from, Tree::Owners, trees::owner(id));
-    let owner = record.and_then(|record| record.map(|bytes| decode_owner(*id, &bytes)).transpose());
+    let owner = record.and_then(|record| record.map(|bytes| decode(*id, &bytes)).transpose());
     owner.map_err(|fault| fault.of(Tree::Owners, DamagedRecord::Owner(*id)))
 }
 
@@ -318,14 +315,14 @@ pub(super) fn load_key(from: &dyn Values, id: KeyId) -> Result<Option<KeyRecord>
         return Err(Fault::quarantined(id));
     }
     let record = chunks::load(from, Tree::Keys, &key);
-    let key = record.and_then(|record| record.map(|bytes| decode_key(id, &bytes)).transpose());
+    let key = record.and_then(|record| record.map(|bytes| decode(id, &bytes)).transpose());
     key.map_err(|fault| fault.of(Tree::Keys, DamagedRecord::Key(id)))
 }
 
 /// Loads the usage of a key or an owner, if there is any.
 pub(super) fn load_usage(from: &dyn Values, of: &UsageSubject) -> Result<Option<Usage>, Fault> {
     let record = chunks::load(from, Tree::Usage, &trees::usage(of));
-    let usage = record.and_then(|record| record.map(|bytes| decode_usage(&bytes)).transpose());
+    let usage = record.and_then(|record| record.map(|bytes| decode((), &bytes)).transpose());
     usage.map_err(|fault| {
         fault.of(
             Tree::Usage,
@@ -341,8 +338,7 @@ pub(super) fn load_usage(from: &dyn Values, of: &UsageSubject) -> Result<Option<
 /// it.
 pub(super) fn load_quarantine(from: &dyn Values, id: KeyId) -> Result<Option<Quarantine>, Fault> {
     let record = chunks::load(from, Tree::Quarantine, &trees::key(id));
-    let entry =
-        record.and_then(|bytes| bytes.map(|bytes| decode_quarantine(id, &bytes)).transpose());
+    let entry = record.and_then(|bytes| bytes.map(|bytes| decode(id, &bytes)).transpose());
     match entry {
         Err(fault) => fault.damage(Tree::Quarantine, DamagedRecord::Key(id)).map(|_| None),
         entry => entry,

@@ -4,7 +4,7 @@ use super::chunks;
 use super::fault::Fault;
 use super::leads;
 use super::overlay::Overlay;
-use super::record::{decode_request, encode_request};
+use super::record::{decode, encode};
 use super::trees::{self, Tree};
 use crate::backend::DamagedRecord;
 use crate::clock::Timestamp;
@@ -13,7 +13,7 @@ use crate::key::{RequestId, RequestRecord};
 impl Overlay<'_> {
     pub(super) fn load_request(&self, id: &RequestId) -> Result<Option<RequestRecord>, Fault> {
         let record = chunks::load(self, Tree::Requests, &id.to_bytes())?;
-        record.map(|record| decode_request(id.clone(), &record)).transpose()
+        record.map(|record| decode(id.clone(), &record)).transpose()
     }
 
     pub(super) fn load_requests_before(
@@ -48,7 +48,7 @@ impl Overlay<'_> {
         if let Some(record) = after {
             let (tree, lead) = leads::of_request(record);
             self.put(tree, &lead, &[]);
-            let bytes = encode_request(record)?;
+            let bytes = encode(record);
             self.put_record(Tree::Requests, &record.id.to_bytes(), &bytes)?;
         }
         Ok(())

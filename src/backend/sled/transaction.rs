@@ -7,9 +7,7 @@ use super::fault::Fault;
 use super::leads;
 use super::overlay::Overlay;
 use super::read::{load_key, load_owner, load_quarantine, load_usage};
-use super::record::{
-    decode_metadata, encode_event, encode_key, encode_metadata, encode_owner, encode_quarantine,
-};
+use super::record::{decode, encode};
 use super::trees::{self, Tree};
 use crate::backend::{BackendError, Damage, DamagedRecord, KeyCounts, Transaction, UsageSubject};
 use crate::clock::Timestamp;
@@ -51,7 +49,7 @@ impl Overlay<'_> {
             if let Some(numeric_id) = key.numeric_id {
                 self.store_numeric_id(numeric_id, key.id)?;
             }
-            self.put_record(Tree::Keys, &trees::key(key.id), &encode_key(key)?)?;
+            self.put_record(Tree::Keys, &trees::key(key.id), &encode(key))?;
         }
         Ok(())
     }
@@ -69,7 +67,7 @@ impl Overlay<'_> {
         }
         if let Some(owner) = after {
             leads::of_owner(owner).iter().for_each(|(tree, lead)| self.put(*tree, lead, &[]));
-            self.put_record(Tree::Owners, trees::owner(&owner.id), &encode_owner(owner)?)?;
+            self.put_record(Tree::Owners, trees::owner(&owner.id), &encode(owner))?;
         }
         Ok(())
     }
@@ -114,7 +112,7 @@ impl Overlay<'_> {
 
     fn store_event(&mut self, event: &Event) -> Result<(), Fault> {
         let sequence = event.sequence;
-        self.put_record(Tree::Events, &trees::event(sequence), &encode_event(event)?)?;
+        self.put_record(Tree::Events, &trees::event(sequence), &encode(event))?;
         leads::of_event(event).iter().for_each(|(tree, lead)| self.put(*tree, lead, &[]));
         self.put_number(trees::LAST_EVENT, sequence);
         Ok(())
@@ -124,7 +122,7 @@ impl Overlay<'_> {
 impl Transaction for Overlay<'_> {
     fn metadata(&mut self) -> Result<Option<StoreMetadata>, BackendError> {
         let stored = chunks::load(self, Tree::StoreMetadata, trees::STORE);
-        told(stored.and_then(|stored| stored.map(|stored| decode_metadata(&stored)).transpose()))
+        told(stored.and_then(|stored| stored.map(|stored| decode((), &stored)).transpose()))
     }
 
     fn owner(&mut self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
@@ -224,8 +222,7 @@ impl Transaction for Overlay<'_> {
     }
 
     fn put_metadata(&mut self, metadata: &StoreMetadata) -> Result<(), BackendError> {
-        told(encode_metadata(metadata))
-            .and_then(|record| told(self.put_record(Tree::StoreMetadata, trees::STORE, &record)))
+        told(self.put_record(Tree::StoreMetadata, trees::STORE, &encode(metadata)))
     }
 
     fn put_owner(
@@ -249,11 +246,7 @@ impl Transaction for Overlay<'_> {
     }
 
     fn put_quarantine(&mut self, entry: &Quarantine) -> Result<(), BackendError> {
-        told(
-            encode_quarantine(entry).and_then(|record| {
-                self.put_record(Tree::Quarantine, &trees::key(entry.id), &record)
-            }),
-        )
+        told(self.put_record(Tree::Quarantine, &trees::key(entry.id), &encode(entry)))
     }
 
     fn remove_damaged_keys(&mut self, ids: &[KeyId]) -> Result<(), BackendError> {

@@ -145,8 +145,9 @@ fn whole(uses: u64) -> i64 {
 
 impl VersionedQuota {
     /// Returns a state in which nothing is left until the next refill: of a quota whose state is lost,
-    /// so that nothing is used twice.
-    pub(crate) fn used_up(self, now: Timestamp) -> QuotaState {
+    /// so that nothing is used twice. A backend's repair stores it.
+    #[must_use]
+    pub fn used_up(self, now: Timestamp) -> QuotaState {
         QuotaState { left: 0, ..self.state_at(None, now) }
     }
 

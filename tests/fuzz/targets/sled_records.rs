@@ -33,16 +33,20 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// What sort of record an input is one of, if any.
-pub fn sort(data: &[u8]) -> Option<&'static str> {
+/// What sort of record an input is one of, if any, and the record's bytes when it is written again.
+pub fn sort(data: &[u8]) -> Option<(&'static str, Vec<u8>)> {
     let (kind, bytes) = data.split_first()?;
-    match kind % 5 {
-        0 => decoding::key(KeyId::from_u128(7), bytes).ok().map(|_| "key"),
-        1 => decoding::owner(OwnerId::new("acme").unwrap(), bytes).ok().map(|_| "owner"),
-        2 => decoding::metadata(bytes).ok().map(|_| "metadata"),
-        3 => decoding::event(7, bytes).ok().map(|_| "event"),
-        _ => decoding::usage(bytes).ok().map(|_| "usage"),
-    }
+    let (sort, again) = match kind % 5 {
+        0 => ("key", decoding::key(KeyId::from_u128(7), bytes).map(|(_, again)| again)),
+        1 => {
+            let owner = OwnerId::new("acme").unwrap();
+            ("owner", decoding::owner(owner, bytes).map(|(_, again)| again))
+        }
+        2 => ("metadata", decoding::metadata(bytes).map(|(_, again)| again)),
+        3 => ("event", decoding::event(7, bytes).map(|(_, again)| again)),
+        _ => ("usage", decoding::usage(bytes).map(|(_, again)| again)),
+    };
+    Some((sort, again.ok()?))
 }
 
 /// What goes on after its end is no record.
