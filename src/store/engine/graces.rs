@@ -240,13 +240,12 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(60 * 60);
 
-    /// A key that is revoked or purged, alone or with all of its owner's, has no grace.
+    /// A key that is revoked, or that goes with its owner, has no grace.
     #[test]
     fn the_graces_of_a_key_that_ends_are_forgotten() {
         let owner = OwnerId::new("org").unwrap();
-        let end: [fn(&AdminKeys, KeyId, OwnerId); 4] = [
+        let end: [fn(&AdminKeys, KeyId, OwnerId); 3] = [
             |admin, key, _| _ = admin.revoke(key).unwrap(),
-            |admin, key, _| admin.purge(key).unwrap(),
             |admin, _, owner| _ = admin.revoke_all(&owner, None).unwrap(),
             |admin, _, owner| {
                 let _ = admin.suspend_owner(&owner).unwrap();

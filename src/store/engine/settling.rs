@@ -250,3 +250,30 @@ pub(in crate::store) fn start_settling(
     let work = move || shared.work_on_slots(&mut turns);
     workers.spawn(name, "keyhasp-slots", signal, Next::WhenWoken, work)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each owner has its turn after at most one of each other's, except one that waits for the pause.
+    #[test]
+    fn owners_have_turns() {
+        let owner = |number: usize| OwnerId::new(format!("org-{number:02}")).unwrap();
+        let unread: Vec<OwnerId> = (0..2 * PIECES + 3).map(owner).collect();
+        let mut turns = Turns::default();
+        turns.failed.insert(owner(1), Instant::now());
+        // It isn't among those that must be read.
+        turns.failed.insert(owner(99), Instant::now());
+        let mut had: BTreeMap<OwnerId, usize> = BTreeMap::new();
+        for _ in 0..3 {
+            for owner in turns.next(unread.clone()) {
+                turns.last = Some(owner);
+                *had.entry(owner).or_default() += 1;
+            }
+        }
+        assert_eq!(had.values().sum::<usize>(), 3 * PIECES);
+        assert_eq!(had.len(), unread.len() - 1);
+        assert!(!had.contains_key(&owner(1)) && had.values().all(|turns| *turns <= 2));
+        assert_eq!(turns.failed.len(), 1);
+    }
+}
