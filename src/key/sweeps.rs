@@ -135,12 +135,12 @@ impl Sweeps {
     }
 
     /// Returns the sweep that ends a damaged key of the owner: a purge before a revocation, since it
-    /// removes the key with what lies over it.
+    /// removes the key with what lies over it; otherwise the first, as for a whole key.
     #[must_use]
     pub fn of_damaged(&self, id: KeyId) -> Option<&Sweep> {
         let mut covering = self.pending.iter().filter(|sweep| sweep.covers_damaged(id));
         let purge = covering.clone().find(|sweep| sweep.kind == SweepKind::Purge);
-        purge.or_else(|| covering.next_back())
+        purge.or_else(|| covering.next())
     }
 
     /// Returns whether one of them is a purge.
@@ -395,6 +395,19 @@ mod tests {
                     prop_assert_eq!(key.version.get(), 1 + u64::from(first.is_some()));
                     prop_assert_eq!(key.revoked, first);
                 }
+            }
+        }
+
+        /// A damaged key shows the time and the actor of the revocation that whole keys show.
+        #[test]
+        fn a_damaged_key_ends_as_whole_ones_do(sweeps in sweeps()) {
+            let id = KeyId::from_u128(0);
+            prop_assert!(sweeps.pending.iter().all(|sweep| sweep.covers_damaged(id)));
+            let ending = sweeps.of_damaged(id).unwrap();
+            if sweeps.has_purge() {
+                prop_assert_eq!(ending.kind, SweepKind::Purge);
+            } else {
+                prop_assert_eq!(ending.switch(), sweeps.pending[0].switch());
             }
         }
     }

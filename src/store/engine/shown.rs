@@ -53,7 +53,8 @@ impl ShownBackend {
     }
 
     /// Reads a page of stored keys of all states, as many as may be looked at, and returns those that a
-    /// filter means.
+    /// filter means. Of damaged ones, whose states nothing but the backend's own lists can tell, it returns
+    /// those that the backend shows for the filter: after the pieces they alone are shown.
     fn page_of(&self, query: &KeyPageQuery, swept: &SweptOwners) -> Result<KeyPage, BackendError> {
         let filter = KeyFilter { states: StateSet::ALL, ..query.filter.clone() };
         let limit = query.examine;
@@ -64,6 +65,14 @@ impl ShownBackend {
         });
         let keys = shown.filter(|key| query.filter.matches(key)).collect();
         let mut page = KeyPage { keys, ..page };
+        if query.filter.states != StateSet::ALL {
+            let mut damaged = Vec::with_capacity(page.damaged.len());
+            for row in page.damaged {
+                let is_shown = row.key().map_or(Ok(true), |id| self.is_shown(id, &query.filter));
+                damaged.extend(is_shown?.then_some(row));
+            }
+            page.damaged = damaged;
+        }
         let damaged = page.damaged.iter().filter_map(DamagedRow::key);
         let mut ids: Vec<KeyId> = page.keys.iter().map(|key| key.id).chain(damaged).collect();
         if ids.len() > query.limit {
@@ -74,6 +83,19 @@ impl ShownBackend {
             page.next = Some(last);
         }
         Ok(page)
+    }
+
+    /// Returns whether the backend shows a stored key for a filter.
+    fn is_shown(&self, id: KeyId, filter: &KeyFilter) -> Result<bool, BackendError> {
+        let id = id.as_u128();
+        let page = self.stored.page_keys(&KeyPageQuery {
+            filter: filter.clone(),
+            before: id.checked_add(1).map(KeyId::from_u128),
+            after: id.checked_sub(1).map(KeyId::from_u128),
+            limit: 1,
+            examine: 1,
+        })?;
+        Ok(!page.damaged.is_empty() || !page.keys.is_empty())
     }
 
     /// Counts the keys of owners without sweeps. That takes more than one reading: returns `None` if

@@ -8,11 +8,11 @@ use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{
     Backend, BackendError, BackendErrorKind, BackendLayer, Change, CommitOutcome,
 };
-use keyhasp::key::RejectReason;
+use keyhasp::key::{RejectReason, State};
 use keyhasp::store::Unavailable;
 use keyhasp::{
-    Access, AdminKeys, CreateKey, CreateOwner, Issued, KeyId, KeyStore, ListKeys, ManualClock,
-    Store, VerifyError,
+    Access, AdminKeys, CreateKey, CreateOwner, EventKind, Issued, KeyId, KeyStore, ListEvents,
+    ListKeys, ManualClock, OwnerId, Store, VerifyError,
 };
 use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
@@ -301,4 +301,43 @@ fn all_keys_are_revoked_again_after_an_old_row_of_their_owner_was_put_back() {
         world.store.finish_sweeps().unwrap();
         assert_eq!(world.store.check().unwrap(), []);
     }
+}
+
+/// A damaged row that the backend lists as revoked is no key that isn't, while a sweep is pending.
+#[test]
+fn a_damaged_revoked_key_is_listed_as_such_before_the_pieces_and_after_them() {
+    let mut world = World::new();
+    let keys = [world.create(), world.create(), world.create()];
+    world.admin.revoke(keys[1].key.id).unwrap();
+    world.damage(&[&keys[1]]);
+    let reads = |world: &World| {
+        let all = (0..32_u8).flat_map(|bits| [(bits, None), (bits, Some(owner("org")))]);
+        let read = |(bits, of): (u8, Option<OwnerId>)| {
+            let states = State::ALL.into_iter().filter(|state| bits >> *state as u8 & 1 == 1);
+            let query = ListKeys::new().states(states);
+            let query = match of {
+                Some(of) => query.owner(of),
+                None => query,
+            };
+            let page = world.admin.list(&query).unwrap();
+            let keys: Vec<KeyId> = page.items.iter().map(|key| key.id).collect();
+            let damaged: Vec<_> = page.damaged.iter().map(|entry| entry.key).collect();
+            (bits, keys, damaged, world.admin.count(&query).unwrap())
+        };
+        all.map(read).collect::<Vec<_>>()
+    };
+    world.revoke_all();
+    let pending = reads(&world);
+    assert_eq!(world.listed(), (vec![], vec![]));
+    let binds = |world: &World| {
+        let events = world.admin.events(&ListEvents::new().limit(100)).unwrap().items;
+        events.iter().filter(|event| event.kind == EventKind::OwnerKeysRevoked).count()
+    };
+    // There is nothing left to revoke.
+    world.revoke_all();
+    assert_eq!(binds(&world), 1);
+    world.store.finish_sweeps().unwrap();
+    assert_eq!(reads(&world), pending);
+    let revoked = ListKeys::new().owner(owner("org")).states([State::Revoked]);
+    assert_eq!(world.admin.list(&revoked).unwrap().damaged[0].key, Some(keys[1].key.id));
 }
