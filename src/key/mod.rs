@@ -62,8 +62,8 @@ pub(crate) use field::{Field, Sink, Source, record, words};
 pub use lifetime::Lifetime;
 pub(crate) use limits::{Gcra, Verdict};
 pub use limits::{
-    Grant, Lease, LeaseRequest, Limit, Limits, MonthDay, Network, Networks, Period, Quota,
-    QuotaState, Rate, RateStatus, Refill, VersionedQuota,
+    Grant, Lease, LeaseRequest, Limit, LimitHolder, Limits, MonthDay, Network, Networks, Period,
+    Quota, QuotaState, QuotaStatus, Rate, RateStatus, Refill, VersionedQuota,
 };
 pub use name::KeyName;
 pub use owner::{DEFAULT_MAX_KEYS, OwnerRecord};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::RateStatus;
+use super::{LimitHolder, RateStatus};
 use crate::clock::Timestamp;
 use crate::invalid::{Invalid, Problem};
 use crate::serial::as_word;
@@ -12,7 +12,7 @@ use crate::serial::as_word;
 macro_rules! reject_reasons {
     ($(
         $(#[$doc:meta])*
-        $variant:ident $(($data:ty))? $({ $(#[$field_doc:meta])* $field:ident: $type:ty })?
+        $variant:ident $(($data:ty))? $({ $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })?
             = $number:literal, $name:literal, $text:literal;
     )*) => {
         /// Why a token whose secret was right is rejected.
@@ -21,7 +21,7 @@ macro_rules! reject_reasons {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum RejectReason {
-            $($(#[$doc])* $variant $(($data))? $({ $(#[$field_doc])* $field: $type })?,)*
+            $($(#[$doc])* $variant $(($data))? $({ $($(#[$field_doc])* $field: $type,)* })?,)*
         }
 
         /// A [`RejectReason`] without its details, as it is counted and stored.
@@ -86,8 +86,10 @@ reject_reasons! {
     RateLimited(RateLimited) = 10, "rate_limited", "too many uses, try again later";
     /// The quota of the key, or of its owner, is used up.
     QuotaExhausted {
+        /// Whose quota it is.
+        holder: LimitHolder,
         /// When the quota is refilled; `None` for a quota that never is.
-        refilled_at: Option<Timestamp>
+        refilled_at: Option<Timestamp>,
     } = 11, "quota_exhausted", "the quota is used up";
 }
 

@@ -151,7 +151,7 @@ impl Coverage {
 
 fn limited(refusal: &VerifyError) -> String {
     match refusal {
-        VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at: Some(_) }) => {
+        VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at: Some(_), .. }) => {
             "QuotaExhausted(refilled)".into()
         }
         VerifyError::Rejected(RejectReason::RateLimited(limited))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{HOUR, World, builder, clock, owner};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
-use keyhasp::key::RejectReason;
+use keyhasp::key::{LimitHolder, RejectReason};
 use keyhasp::store::{StoreBuilder, Unavailable};
 use keyhasp::{
     Access, ChangeRules, CreateKey, CreateOwner, Error, Issued, KeyStore, ManualClock, Peppers,
@@ -353,7 +353,10 @@ fn ask_for(world: &World, issued: &Issued, cost: u32) -> Result<(), VerifyError>
 }
 
 const EXHAUSTED: Result<(), VerifyError> =
-    Err(VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at: None }));
+    Err(VerifyError::Rejected(RejectReason::QuotaExhausted {
+        holder: LimitHolder::Key,
+        refilled_at: None,
+    }));
 
 #[test]
 fn a_use_that_costs_too_much_here_refuses_nothing_there() {

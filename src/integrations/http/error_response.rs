@@ -285,6 +285,7 @@ impl<'a> ErrorResponse<'a> {
         match self.cause {
             AuthError::Verify(VerifyError::Rejected(RejectReason::QuotaExhausted {
                 refilled_at,
+                ..
             })) => refilled_at.zip(self.now).map(|(at, now)| seconds(at.since(now)).max(1)),
             AuthError::Verify(VerifyError::Rejected(RejectReason::RateLimited(limited))) => {
                 limited.retry_after.map(|wait| seconds(wait).max(1))

@@ -5,7 +5,7 @@
 //! query or a body. [`ErrorResponse`] has status and headers by RFC 6750, and a body by RFC 9457
 //! for an API without a shape of its own; [`ManagementError`] answers a management call that failed.
 //! [`PeerAddress`] finds the address that a request comes from. [`RateHeaders`] show a client what is
-//! left of its rate.
+//! left of its limits.
 //!
 //! # Cost above burst
 //!

@@ -13,13 +13,12 @@ use super::rejection::Rejection;
 use super::settings::Settings;
 use super::span;
 use crate::integrations::http::{AuthError, Presented};
-use crate::key::RateStatus;
 use crate::store::{LeaseWait, VerifyError, VerifyRequest};
 use crate::token::Unverified;
-use crate::verified_key::VerifiedKey;
+use crate::verified_key::{LimitsLeft, VerifiedKey};
 
-/// A request with its caller, and what is left of that caller's rate.
-pub(super) type Admitted<B> = (Request<B>, Option<RateStatus>);
+/// A request with its caller, and what is left of that caller's limits.
+pub(super) type Admitted<B> = (Request<B>, LimitsLeft);
 
 /// The end of an attempt to admit a request.
 pub(super) enum Admission<B> {
@@ -56,14 +55,15 @@ pub(super) fn admit<B>(
     let (mut parts, body) = request.into_parts();
     // First, so that no hook gets a token that shows.
     settings.credentials.mark_sensitive(&mut parts.headers);
-    let rate = match settings.credentials.find(&parts.headers) {
+    let left = match settings.credentials.find(&parts.headers) {
         Presented::Token(token) => {
             let task = Task::of(settings, &parts, &token)?;
             if let Some(verified) = task.nothing_left(&parts) {
                 drop(token);
-                // The outer layer shows what is left of the rate.
+                // The outer layer shows what is left.
                 task.pass(settings, &mut parts, verified)?;
-                return Ok(Admission::Admitted((Request::from_parts(parts, body), None)));
+                let request = Request::from_parts(parts, body);
+                return Ok(Admission::Admitted((request, LimitsLeft::NOTHING_KNOWN)));
             }
             let mut wait = None;
             // No task polls yet. The first poll of the future asks again.
@@ -88,10 +88,10 @@ pub(super) fn admit<B>(
         other @ (Presented::OtherScheme | Presented::Nothing) => {
             let has_other_scheme = matches!(other, Presented::OtherScheme);
             admit_without_token(settings, &mut parts, has_other_scheme)?;
-            None
+            LimitsLeft::NOTHING_KNOWN
         }
     };
-    Ok(Admission::Admitted((Request::from_parts(parts, body), rate)))
+    Ok(Admission::Admitted((Request::from_parts(parts, body), left)))
 }
 
 impl<B> Waiting<B> {
@@ -118,7 +118,7 @@ impl<B> Waiting<B> {
                 drop(token);
                 let passed =
                     answer.and_then(|verified| self.task.pass(settings, &mut parts, verified));
-                Poll::Ready(passed.map(|rate| (Request::from_parts(parts, body), rate)))
+                Poll::Ready(passed.map(|left| (Request::from_parts(parts, body), left)))
             }
         }
     }
@@ -187,16 +187,16 @@ impl Task {
         settings: &Arc<Settings>,
         parts: &mut Parts,
         verified: VerifiedKey,
-    ) -> Result<Option<RateStatus>, Rejection> {
+    ) -> Result<LimitsLeft, Rejection> {
         settings.check_catalogue(verified.permissions(), parts)?;
-        let rate = verified.rate();
+        let left = verified.left();
         // The layer that has counted the use has called its hooks.
         if !self.is_verified {
             settings.note_verified(&verified, parts);
         }
         let caller = Authenticated::by_key(verified, self.address, Arc::clone(settings));
         parts.extensions.insert(caller);
-        Ok(rate)
+        Ok(left)
     }
 
     /// Answers a request whose token isn't accepted. The id in a token is a key's only if the secret

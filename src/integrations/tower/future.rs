@@ -12,7 +12,7 @@ use tower_service::Service;
 use super::admission::{Admitted, Waiting};
 use super::body::MakeBody;
 use super::settings::Settings;
-use crate::key::RateStatus;
+use crate::verified_key::LimitsLeft;
 
 pin_project! {
     /// The future of [`KeyService`](super::KeyService). Dropped while its request waits for the lease
@@ -44,12 +44,13 @@ where
     /// Passes a request on.
     pub(super) fn passing(
         service: &mut S,
-        (request, rate): Admitted<B>,
+        (request, left): Admitted<B>,
         settings: &Arc<Settings>,
     ) -> Self {
         let inner = service.call(request);
-        let response = if rate.is_some() || settings.marks_answers() {
-            ResponseFuture::marked(inner, rate, Arc::clone(settings))
+        let has_some = left != LimitsLeft::NOTHING_KNOWN;
+        let response = if has_some || settings.marks_answers() {
+            ResponseFuture::marked(inner, left, Arc::clone(settings))
         } else {
             ResponseFuture::passing(inner)
         };
@@ -118,7 +119,7 @@ pin_project! {
     #[derive(Debug)]
     #[project = Projected]
     enum State<F, R> {
-        Passing { #[pin] inner: F, marks: Option<(Option<RateStatus>, Arc<Settings>)> },
+        Passing { #[pin] inner: F, marks: Option<(LimitsLeft, Arc<Settings>)> },
         // Boxed, since it is rare, and a response is large.
         Rejected { response: Option<Box<Response<R>>> },
     }
@@ -130,8 +131,8 @@ impl<F, R> ResponseFuture<F, R> {
     }
 
     /// Passes the request on, and adds the layer's headers to the answer.
-    pub(super) fn marked(inner: F, rate: Option<RateStatus>, settings: Arc<Settings>) -> Self {
-        Self { state: State::Passing { inner, marks: Some((rate, settings)) } }
+    pub(super) fn marked(inner: F, left: LimitsLeft, settings: Arc<Settings>) -> Self {
+        Self { state: State::Passing { inner, marks: Some((left, settings)) } }
     }
 
     #[cold]
@@ -150,8 +151,8 @@ where
         match self.project().state.project() {
             Projected::Passing { inner, marks } => {
                 let mut answer = ready!(inner.poll(context));
-                if let (Ok(response), Some((rate, settings))) = (&mut answer, marks) {
-                    settings.mark(rate.as_ref(), response.headers_mut());
+                if let (Ok(response), Some((left, settings))) = (&mut answer, marks) {
+                    settings.mark(*left, response.headers_mut());
                 }
                 Poll::Ready(answer)
             }

@@ -183,13 +183,14 @@ impl<M> KeyLayer<M> {
         self.with(|settings| settings.on_rejected.push(Arc::new(hook)))
     }
 
-    /// Sets the headers that show what is left of a key's rate, in each answer to such a key.
+    /// Sets the headers that show what is left of a key's rate and quota, in each answer to such a key.
     /// Defaults to [`RateHeaders::draft`].
     pub fn rate_headers(self, headers: RateHeaders) -> Self {
         self.with(|settings| settings.rate_headers = headers)
     }
 
-    /// Sets the clock for `Retry-After` where a quota is used up. Defaults to the system's.
+    /// Sets the clock for the time until a quota is refilled, in `Retry-After` and `RateLimit`. Defaults
+    /// to the system's.
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         self.with(|settings| settings.clock = clock)
     }

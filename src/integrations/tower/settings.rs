@@ -11,14 +11,13 @@ use super::rejected::Rejected;
 use super::rejection::Rejection;
 use super::session::Session;
 use super::span;
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::clock::{Clock, SystemClock};
 use crate::integrations::http::{
     AuthError, Credentials, ErrorResponse, PeerAddress, RateHeaders, vary,
 };
-use crate::key::{RateStatus, RejectReason};
 use crate::permission::{CatalogueTag, PermissionSet};
 use crate::store::{Verifier, VerifyError};
-use crate::verified_key::VerifiedKey;
+use crate::verified_key::{LimitsLeft, VerifiedKey};
 
 pub(super) type SessionHook = dyn Fn(&Parts) -> Option<Session> + Send + Sync;
 pub(super) type Cost = dyn Fn(&Parts) -> u32 + Send + Sync;
@@ -109,28 +108,17 @@ impl Settings {
         lets_in_without && self.credentials.reads_authorization()
     }
 
-    /// Adds to an answer of the service what is left of the caller's rate, and the headers on which
+    /// Adds to an answer of the service what is left of the caller's limits, and the headers on which
     /// an answer depends that a cache may store.
-    pub(super) fn mark(&self, rate: Option<&RateStatus>, headers: &mut HeaderMap) {
-        if let Some(rate) = rate {
-            self.rate_headers.add(rate, headers);
+    pub(super) fn mark(&self, left: LimitsLeft, headers: &mut HeaderMap) {
+        if left != LimitsLeft::NOTHING_KNOWN {
+            self.rate_headers.add(left.rate(), left.quota(), self.clock.now(), headers);
         }
         if headers.get(CACHE_CONTROL).is_some_and(|value| value == "no-store") {
             return;
         }
         let authorization = self.varies_by_authorization().then_some(&AUTHORIZATION);
         vary(self.credentials.named().chain(authorization), headers);
-    }
-
-    /// Adds to an answer which limit rejected the request.
-    fn mark_limit(&self, reason: &RejectReason, now: Timestamp, headers: &mut HeaderMap) {
-        match reason {
-            RejectReason::RateLimited(limited) => self.rate_headers.add_rejected(limited, headers),
-            RejectReason::QuotaExhausted { refilled_at } => {
-                self.rate_headers.add_exhausted(refilled_at.map(|at| at.since(now)), headers);
-            }
-            _ => {}
-        }
     }
 
     /// Makes the answer to a rejected request.
@@ -154,7 +142,7 @@ impl Settings {
         let hook = self.error_response.as_ref();
         let mut answer = hook.map_or_else(|| response.problem(), |hook| hook(&response));
         if let AuthError::Verify(VerifyError::Rejected(reason)) = &error {
-            self.mark_limit(reason, now, answer.headers_mut());
+            self.rate_headers.add_rejected(reason, now, answer.headers_mut());
         }
         // A shape of the service's own may have made the answer by itself.
         answer.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

@@ -4,6 +4,7 @@
 //! is counted elsewhere.
 
 mod gcra;
+mod holder;
 mod networks;
 mod period;
 mod quota;
@@ -12,9 +13,10 @@ mod rate;
 mod set;
 
 pub(crate) use gcra::{Gcra, Verdict};
+pub use holder::LimitHolder;
 pub use networks::{Network, Networks};
 pub use period::{MonthDay, Period};
-pub use quota::{Quota, Refill, VersionedQuota};
+pub use quota::{Quota, QuotaStatus, Refill, VersionedQuota};
 pub use quota_count::{Grant, Lease, LeaseRequest, QuotaState};
 pub use rate::{Rate, RateStatus};
 pub use set::{Limit, Limits};

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Period;
+use super::{LimitHolder, Period};
+use crate::clock::Timestamp;
 use crate::id::Version;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{Field, Sink, Source};
@@ -41,6 +42,17 @@ pub struct VersionedQuota {
     pub quota: Quota,
     /// The version.
     pub quota_version: Version,
+}
+
+/// What is left of a quota, as far as a process knows without reading the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct QuotaStatus {
+    /// Whose quota it is.
+    pub holder: LimitHolder,
+    /// The number of uses that are left, after this one.
+    pub remaining: u64,
+    /// When the quota is refilled; `None` for a quota that never is.
+    pub refilled_at: Option<Timestamp>,
 }
 
 impl Refill {

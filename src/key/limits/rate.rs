@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::LimitHolder;
 use crate::invalid::{Invalid, Problem};
 use crate::key::{Field, Sink, Source};
 use crate::serial::by_parts;
@@ -165,6 +166,8 @@ fn millis(duration: Duration) -> u64 {
 /// A rate, and how much of it is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RateStatus {
+    /// Whose rate it is.
+    pub holder: LimitHolder,
     /// The rate.
     pub rate: Rate,
     /// The number of uses that may still come at once, after this one.

@@ -8,13 +8,13 @@ use super::lease_queue::{Account, Need};
 use super::quota_leases::{LeaseSettings, QuotaLeases};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{Gcra, RateLimited, RejectReason, Verdict};
+use crate::key::{Gcra, LimitHolder, RateLimited, RejectReason, Verdict};
 use crate::store::engine::{Engine, Records};
 use crate::store::index::{LeaseWord, Limited, Limiter, OwnerLimiter, ReadVersion, ShortOwner};
 use crate::store::types::request::VerifyRequest;
 use crate::store::types::reserved::{ReservedQuota, ReservedQuotas, Whose};
 use crate::store::types::verify_error::{Unavailable, VerifyError};
-use crate::verified_key::{QuotaLeft, RateUse};
+use crate::verified_key::{LimitsLeft, QuotaLeft, RateUse};
 
 /// One use of a key, by a token whose secret is right.
 #[derive(Debug)]
@@ -52,8 +52,7 @@ struct Reservation {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Allowed {
     pub(in crate::store) owner: OwnerId,
-    pub(in crate::store) rate: Option<RateUse>,
-    pub(in crate::store) quota_left: QuotaLeft,
+    pub(in crate::store) left: LimitsLeft,
 }
 
 /// The limits that were replaced while a use was judged by them. The verdict doesn't count.
@@ -94,7 +93,7 @@ impl LimitJudge {
             let mut reservation = Reservation::default();
             let verdict = self.judge_by(consumption, limits, &mut reservation, need);
             let owner_id = self.owner(consumption, limits);
-            let quota_left = limits.quota_left(consumption.now);
+            let quota = limits.quota_left(consumption.now);
             let replaced = self.replaced(consumption, limits);
             if verdict.is_err() || replaced.is_some() {
                 self.refund(consumption, limits, &reservation);
@@ -111,7 +110,8 @@ impl LimitJudge {
                     }
                     let recovering = VerifyError::Unavailable(Unavailable::Recovering);
                     return Some(verdict.and_then(|rate| {
-                        Ok(Allowed { owner: owner_id.ok_or(recovering)?, rate, quota_left })
+                        let left = LimitsLeft { rate, quota };
+                        Ok(Allowed { owner: owner_id.ok_or(recovering)?, left })
                     }));
                 }
                 Some(Replaced::Slot) => return None,
@@ -131,23 +131,24 @@ impl LimitJudge {
             let (key, owner) = self.read(consumption)?;
             let limits = Limits { key: key.as_ref(), owner: owner.as_ref() };
             let verdict = self.judge_time_and_address(consumption, limits);
-            let rates = limits.limiters().into_iter().flatten().filter_map(|limiter| {
+            let rates = limits.held().filter_map(|(holder, limiter)| {
                 let rate = limiter.gcra()?;
                 let used = match limiter.judge(rate, consumption.now, 0) {
                     Verdict::Allowed { used, .. } | Verdict::Refused { used, .. } => used,
                     // The clock has stepped back: the next use sets the state back to this.
                     Verdict::Ahead { .. } => rate.whole(),
                 };
-                Some(RateUse { rate, used })
+                Some(RateUse::new(holder, rate, used))
             });
             let rate = rates.min_by_key(|rate| rate.remaining());
             let owner_id = self.owner(consumption, limits);
-            let quota_left = limits.quota_left(consumption.now);
+            let quota = limits.quota_left(consumption.now);
             match self.replaced(consumption, limits) {
                 None => {
                     let recovering = VerifyError::Unavailable(Unavailable::Recovering);
                     return Some(verdict.and_then(|()| {
-                        Ok(Allowed { owner: owner_id.ok_or(recovering)?, rate, quota_left })
+                        let left = LimitsLeft { rate, quota };
+                        Ok(Allowed { owner: owner_id.ok_or(recovering)?, left })
                     }));
                 }
                 Some(Replaced::Slot) => return None,
@@ -225,7 +226,7 @@ impl LimitJudge {
                 Verdict::Allowed { .. } => {}
                 // The other rate may ask for a longer wait.
                 Verdict::Refused { .. } | Verdict::Ahead { .. } => {
-                    self.judge_rates(consumption, limiters)?;
+                    self.judge_rates(consumption, limits)?;
                 }
             }
         }
@@ -237,7 +238,7 @@ impl LimitJudge {
         let has_quota = |limiter: &Option<&Limiter<'_>>| limiter.is_some_and(Limiter::has_quota);
         for (at, limiter) in limiters.into_iter().enumerate().filter(|(_, it)| has_quota(it)) {
             let Some(limiter) = limiter else { continue };
-            if !self.leases.check(limiter, consumption.now, uses)? {
+            if !self.leases.check((LimitHolder::BOTH[at], limiter), consumption.now, uses)? {
                 lacking = lacking.or(Some(at));
             }
         }
@@ -264,10 +265,11 @@ impl LimitJudge {
                 continue;
             };
             let used = match limiter.take(rate, consumption.now, uses) {
-                Verdict::Allowed { used, .. } => RateUse { rate, used },
+                Verdict::Allowed { used, .. } => RateUse::new(LimitHolder::BOTH[at], rate, used),
                 _ => {
                     let take = |now| limiter.take(rate, now, uses);
-                    self.apply_rate(rate, consumption, limiter, uses, take)?
+                    let held = (LimitHolder::BOTH[at], limiter);
+                    self.apply_rate(rate, consumption, held, uses, take)?
                 }
             };
             reservation.units[at] = rate.cost(uses);
@@ -310,14 +312,16 @@ impl LimitJudge {
     fn judge_rates(
         &self,
         consumption: &Consumption<'_>,
-        limiters: [Option<&Limiter<'_>>; 2],
+        limits: Limits<'_>,
     ) -> Result<(), VerifyError> {
         let mut longest: Option<RateLimited> = None;
-        for limiter in limiters.into_iter().flatten() {
+        for (holder, limiter) in limits.held() {
             let Some(rate) = limiter.gcra() else { continue };
             let needed = consumption.needed();
             let judge = |now| limiter.judge(rate, now, needed);
-            if let Err(rejected) = self.apply_rate(rate, consumption, limiter, needed, judge) {
+            if let Err(rejected) =
+                self.apply_rate(rate, consumption, (holder, limiter), needed, judge)
+            {
                 let wait = rejected.retry_after;
                 // `None` is an endless wait.
                 let is_longer = |before: &RateLimited| {
@@ -341,7 +345,7 @@ impl LimitJudge {
         &self,
         rate: Gcra,
         consumption: &Consumption<'_>,
-        limiter: &Limiter<'_>,
+        (holder, limiter): (LimitHolder, &Limiter<'_>),
         uses: u32,
         judge: impl Fn(Timestamp) -> Verdict,
     ) -> Result<RateUse, RateLimited> {
@@ -353,14 +357,14 @@ impl LimitJudge {
             verdict = judge(now());
         }
         let (used, wait) = match verdict {
-            Verdict::Allowed { used, .. } => return Ok(RateUse { rate, used }),
+            Verdict::Allowed { used, .. } => return Ok(RateUse::new(holder, rate, used)),
             Verdict::Refused { used, missing } => (used, missing.map(NonZeroU64::get)),
             // The clock has stepped back again since.
             Verdict::Ahead { .. } => {
                 (rate.whole(), (uses <= rate.rate().burst()).then(|| rate.cost(uses)))
             }
         };
-        let status = RateUse { rate, used }.status();
+        let status = RateUse::new(holder, rate, used).status();
         Err(RateLimited { status, retry_after: wait.map(|units| rate.duration(units)) })
     }
 
@@ -404,11 +408,26 @@ impl<'a> Limits<'a> {
         [self.key, self.owner.map(|owner| &owner.limiter)]
     }
 
+    /// Returns the limiters that there are, each with its holder.
+    #[inline]
+    fn held(self) -> impl Iterator<Item = (LimitHolder, &'a Limiter<'a>)> {
+        let held = LimitHolder::BOTH.into_iter().zip(self.limiters());
+        held.filter_map(|(holder, limiter)| Some((holder, limiter?)))
+    }
+
     /// Returns what is left of the quota that has less left, as far as is known.
     #[inline]
     fn quota_left(self, now: Timestamp) -> QuotaLeft {
-        let limiters = self.limiters().into_iter().flatten();
-        QuotaLeft::new(limiters.filter_map(|limiter| limiter.quota_left(now)).min())
+        let known = self.held().filter_map(|(holder, limiter)| {
+            let (left, refilled_at) = limiter.quota_left(now)?;
+            Some((holder, left, refilled_at))
+        });
+        // The first of two that have as many: the key's.
+        known
+            .min_by_key(|(_, left, _)| *left)
+            .map_or(QuotaLeft::UNKNOWN, |(holder, left, refilled_at)| {
+                QuotaLeft::new(holder, left, refilled_at)
+            })
     }
 }
 

@@ -10,7 +10,7 @@ use super::lease_waits::{LeaseWait, LeaseWaits};
 use crate::backend::{BackendErrorKind, Sharing, UsageChange};
 use crate::clock::Timestamp;
 use crate::id::Version;
-use crate::key::RejectReason;
+use crate::key::{LimitHolder, RejectReason};
 use crate::store::engine::Engine;
 use crate::store::index::{DroppedLease, LeaseWord, Limiter};
 use crate::store::types::error::Error;
@@ -54,13 +54,17 @@ impl QuotaLeases {
     #[inline]
     pub(in crate::store) fn check(
         &self,
-        limiter: &Limiter<'_>,
+        (holder, limiter): (LimitHolder, &Limiter<'_>),
         now: Timestamp,
         uses: u32,
     ) -> Result<bool, VerifyError> {
+        let exhausted = || {
+            let refilled_at = limiter.lease().void_from();
+            VerifyError::Rejected(RejectReason::QuotaExhausted { holder, refilled_at })
+        };
         if uses == 0 {
             return match limiter.has_some(now, self.recheck()) {
-                Some(false) => Err(exhausted(limiter.lease().void_from())),
+                Some(false) => Err(exhausted()),
                 known => Ok(known.is_some()),
             };
         }
@@ -68,7 +72,7 @@ impl QuotaLeases {
             return Ok(true);
         }
         if limiter.lacks(now, uses, self.recheck()) {
-            return Err(exhausted(limiter.lease().void_from()));
+            return Err(exhausted());
         }
         Ok(false)
     }
@@ -225,8 +229,4 @@ impl QuotaLeases {
     pub(super) fn lock_holders(&self) -> MutexGuard<'_, LeaseHolders> {
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn exhausted(refilled_at: Option<Timestamp>) -> VerifyError {
-    VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at })
 }

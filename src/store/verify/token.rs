@@ -27,7 +27,7 @@ use crate::store::types::reserved::ReservedUses;
 use crate::store::types::verify_error::{Unavailable, VerifyError};
 use crate::store::usage::{Collector, UsageRecorder};
 use crate::token::{Peppers, Unverified};
-use crate::verified_key::{QuotaLeft, VerifiedKey, VerifiedKeyParts};
+use crate::verified_key::{LimitsLeft, VerifiedKey, VerifiedKeyParts};
 
 /// A digest that the token of an unknown id is compared with. Without that comparison the time of
 /// an answer would show whether an id exists.
@@ -352,7 +352,7 @@ impl TokenVerifier {
         let Entry { owner, short_owner, limited, .. } = *entry;
         let allowed = if limited.is_none() && !owner_limited {
             let owner = self.records.index.owner(owner, short_owner, slot)?;
-            Allowed { owner, rate: None, quota_left: QuotaLeft::UNKNOWN }
+            Allowed { owner, left: LimitsLeft::NOTHING_KNOWN }
         } else {
             match by_limits(entry, owner_limited)? {
                 Ok(allowed) => allowed,
@@ -375,8 +375,7 @@ impl TokenVerifier {
             is_current: entry.is_current,
             ends_at,
             prefix: *prefix,
-            rate: allowed.rate,
-            quota_left: allowed.quota_left,
+            left: allowed.left,
         });
         Some(Ok(verified))
     }

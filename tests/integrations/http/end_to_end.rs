@@ -41,15 +41,15 @@ fn a_rate_is_told_on_every_answer() {
     let world = World::new();
     let token = key(&world, rate(4));
     let site = site(&world, |layer| layer);
-    let policy = "\"rate\";q=4;w=1";
+    let policy = "\"key\";q=4;w=1";
     let stranger = with_token(&site, "/", "letmein");
-    is_told(&with_token(&site, "/", &token), 200, policy, "\"rate\";r=3;t=1");
+    is_told(&with_token(&site, "/", &token), 200, policy, "\"key\";r=3;t=1");
     // A handler's refusal, and what no route is for.
-    is_told(&with_token(&site, "/write", &token), 403, policy, "\"rate\";r=2;t=1");
-    is_told(&with_token(&site, "/nowhere", &token), 404, policy, "\"rate\";r=1;t=1");
-    is_told(&with_token(&site, "/open", &token), 200, policy, "\"rate\";r=0;t=1");
+    is_told(&with_token(&site, "/write", &token), 403, policy, "\"key\";r=2;t=1");
+    is_told(&with_token(&site, "/nowhere", &token), 404, policy, "\"key\";r=1;t=1");
+    is_told(&with_token(&site, "/open", &token), 200, policy, "\"key\";r=0;t=1");
     let refused = with_token(&site, "/", &token);
-    is_told(&refused, 429, policy, "\"rate\";r=0;t=1");
+    is_told(&refused, 429, policy, "\"key\";r=0;t=1");
     assert_eq!(refused.headers[RETRY_AFTER], "1");
     // Who lacks the secret isn't told, and takes nothing away.
     assert_eq!(with_token(&site, "/", "letmein"), stranger);
@@ -57,10 +57,10 @@ fn a_rate_is_told_on_every_answer() {
     let wrong = format!("{}{}", &token[..token.len() - 7], "0000000");
     world.clock.advance(Duration::from_millis(250));
     assert_eq!(with_token(&site, "/", &wrong), stranger);
-    is_told(&with_token(&site, "/", &token), 200, policy, "\"rate\";r=0;t=1");
+    is_told(&with_token(&site, "/", &token), 200, policy, "\"key\";r=0;t=1");
     assert_eq!(with_token(&site, "/", &token).status, 429);
     world.clock.advance(Duration::from_millis(1_000));
-    is_told(&with_token(&site, "/", &token), 200, policy, "\"rate\";r=3;t=1");
+    is_told(&with_token(&site, "/", &token), 200, policy, "\"key\";r=3;t=1");
 }
 
 /// The guard's refusal, before the handler, is an answer too.
@@ -71,8 +71,8 @@ fn a_guards_refusal_tells_the_rate() {
     let layer = KeyLayer::new(world.verifier.clone());
     let guard = layer.require(["links:write"]).unwrap();
     let site = routes(&world).layer(guard).layer(layer);
-    let policy = "\"rate\";q=4;w=1";
-    is_told(&with_token(&site, "/", &token), 403, policy, "\"rate\";r=3;t=1");
+    let policy = "\"key\";q=4;w=1";
+    is_told(&with_token(&site, "/", &token), 403, policy, "\"key\";r=3;t=1");
 }
 
 #[test]
@@ -101,13 +101,13 @@ fn a_dear_request_costs_more() {
         _ => 1,
     };
     let site = site(&world, |layer| layer.cost_by(by_path));
-    let policy = "\"rate\";q=4;w=1";
+    let policy = "\"key\";q=4;w=1";
     let too_dear = with_token(&site, "/write", &token);
-    is_told(&too_dear, 403, policy, "\"rate\";r=4;t=0");
+    is_told(&too_dear, 403, policy, "\"key\";r=4;t=0");
     assert!(!too_dear.headers.contains_key(RETRY_AFTER), "{too_dear:?}");
-    is_told(&with_token(&site, "/open", &token), 200, policy, "\"rate\";r=1;t=1");
+    is_told(&with_token(&site, "/open", &token), 200, policy, "\"key\";r=1;t=1");
     assert_eq!(with_token(&site, "/open", &token).status, 429);
-    is_told(&with_token(&site, "/", &token), 200, policy, "\"rate\";r=0;t=1");
+    is_told(&with_token(&site, "/", &token), 200, policy, "\"key\";r=0;t=1");
 }
 
 /// Used up, it is refilled at the next midnight, and the client is told how long that is.

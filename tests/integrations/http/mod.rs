@@ -21,6 +21,7 @@ mod headers;
 mod hooks;
 mod limits;
 mod nested;
+mod policies;
 mod recheck;
 mod refusals;
 #[cfg(all(feature = "recoverable", feature = "sqlite", feature = "testing", feature = "tokio"))]
@@ -32,6 +33,7 @@ mod service;
 mod shapes;
 pub(crate) mod site;
 mod spans;
+mod structured;
 #[cfg(all(feature = "recoverable", feature = "sqlite", feature = "testing", feature = "tokio"))]
 mod thieves;
 mod waiting;

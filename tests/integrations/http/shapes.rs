@@ -3,6 +3,7 @@
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use keyhasp::integrations::http::{AuthError, Credentials, ErrorResponse};
+use keyhasp::key::LimitHolder;
 use keyhasp::store::Unavailable;
 use keyhasp::{Access, CreateKey, CreateOwner, KeyLayer, RejectReason, VerifyError};
 use serde_json::json;
@@ -88,7 +89,11 @@ fn a_grpc_service_answers_in_headers() {
     for (error, code, retry_after) in [
         (AuthError::Multiple, "3", None),
         (AuthError::Permission("links:write"), "7", None),
-        (rejected(RejectReason::QuotaExhausted { refilled_at: None }), "8", None),
+        (
+            rejected(RejectReason::QuotaExhausted { holder: LimitHolder::Key, refilled_at: None }),
+            "8",
+            None,
+        ),
         (AuthError::NoLayer, "13", None),
         (AuthError::Verify(unavailable), "14", Some("1")),
         (AuthError::Missing, "16", None),

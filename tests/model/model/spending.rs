@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyhasp::Timestamp;
 use keyhasp::id::{KeyId, OwnerId};
-use keyhasp::key::{Quota, RateLimited, RateStatus};
+use keyhasp::key::{LimitHolder, Quota, RateLimited, RateStatus};
 use keyhasp::store::VerifyError;
 
 use super::limits::LimitsFile;
@@ -19,6 +19,15 @@ use crate::limits::{Gift, Pace, Place, Ration};
 pub(crate) enum Holder {
     Key(KeyId),
     Owner(OwnerId),
+}
+
+impl Holder {
+    fn kind(self) -> LimitHolder {
+        match self {
+            Self::Key(_) => LimitHolder::Key,
+            Self::Owner(_) => LimitHolder::Owner,
+        }
+    }
 }
 
 /// Consumption of a rate by this opening of the store. A use counts as `per_ms` drops, and `count`
@@ -97,9 +106,10 @@ impl Bucket {
         Duration::from_millis(div_ceil(drops, self.pace.count.into()).try_into().unwrap())
     }
 
-    fn status(&self, now: Timestamp) -> RateStatus {
+    fn status(&self, holder: Holder, now: Timestamp) -> RateStatus {
         let used = self.used(now);
         RateStatus {
+            holder: holder.kind(),
             rate: self.pace.rate(),
             remaining: ((self.whole() - used) / self.drops(1)).try_into().unwrap(),
             reset_after: self.wait(used),
@@ -107,9 +117,9 @@ impl Bucket {
     }
 
     /// Returns the reason why it doesn't allow so many uses at once, if it doesn't.
-    fn refusal(&self, now: Timestamp, uses: u32) -> Option<RateLimited> {
+    fn refusal(&self, holder: Holder, now: Timestamp, uses: u32) -> Option<RateLimited> {
         let missing = self.used(now) + self.drops(uses) - self.whole();
-        let status = self.status(now);
+        let status = self.status(holder, now);
         if uses > self.pace.burst {
             return Some(RateLimited { status, retry_after: None });
         }
@@ -223,7 +233,7 @@ impl Model {
             let Some(bucket) = self.bucket(holder) else { continue };
             bucket.settle(now);
             // A use that costs nothing needs what the next one that costs something needs.
-            let Some(refusal) = bucket.refusal(now, uses.max(1)) else { continue };
+            let Some(refusal) = bucket.refusal(holder, now, uses.max(1)) else { continue };
             // An endless wait is the longest. Of two equal waits, the key's is returned.
             let wait = |limited: &RateLimited| limited.retry_after.unwrap_or(Duration::MAX);
             if slowest.as_ref().is_none_or(|before| wait(before) < wait(&refusal)) {
@@ -238,7 +248,7 @@ impl Model {
         for holder in holders {
             let Some(bucket) = self.bucket(holder) else { continue };
             bucket.take(now, uses);
-            let status = bucket.status(now);
+            let status = bucket.status(holder, now);
             if shown.is_none_or(|shown| status.remaining < shown.remaining) {
                 shown = Some(status);
             }
@@ -255,7 +265,7 @@ impl Model {
             let mut bucket = bucket.unwrap_or_else(|| Bucket::new(pace.value));
             // A look leaves no trace.
             bucket.settle(self.now);
-            let status = bucket.status(self.now);
+            let status = bucket.status(holder, self.now);
             if shown.is_none_or(|shown| status.remaining < shown.remaining) {
                 shown = Some(status);
             }
@@ -270,8 +280,8 @@ impl Model {
                 // A look leaves no trace.
                 let mut account = self.account(holder)?.clone();
                 account.look(now);
-                let refilled_at = account.refilled_at();
-                let reason = RejectReason::QuotaExhausted { refilled_at };
+                let (holder, refilled_at) = (holder.kind(), account.refilled_at());
+                let reason = RejectReason::QuotaExhausted { holder, refilled_at };
                 (account.left < 1).then_some(VerifyError::Rejected(reason))
             });
             let refusals: Vec<_> = looked.collect();
@@ -289,8 +299,11 @@ impl Model {
             if !is_second && account.has(now, uses) {
                 passed.push(holder);
             } else {
-                let refilled_at = account.refilled_at();
-                refusals.push(VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at }));
+                let (holder, refilled_at) = (holder.kind(), account.refilled_at());
+                refusals.push(VerifyError::Rejected(RejectReason::QuotaExhausted {
+                    holder,
+                    refilled_at,
+                }));
             }
         }
         for holder in passed {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use keyhasp::backend::sled::{Sled, SledOptions};
 use keyhasp::backend::sqlite::{Sqlite, SqliteOptions};
 use keyhasp::backend::{Backend, Finding, Repaired};
+use keyhasp::key::LimitHolder;
 use keyhasp::store::{Unavailable, VerifyError};
 use keyhasp::{
     Access, CreateKey, CreateOwner, DelegatedKeys, Error, Expiry, IdempotencyKey, NumericIdChoice,
@@ -17,8 +18,10 @@ use rusqlite::config::DbConfig;
 use super::world::{Opened, Token, await_unlocked, open};
 use crate::common::{HOUR, clock, owner};
 
-const USED_UP: VerifyError =
-    VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at: None });
+const USED_UP: VerifyError = VerifyError::Rejected(RejectReason::QuotaExhausted {
+    holder: LimitHolder::Key,
+    refilled_at: None,
+});
 const DAMAGED: VerifyError = VerifyError::Unavailable(Unavailable::Damaged);
 
 struct World {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyhasp::backend::{Backend, BackendErrorKind, Memory, UsageSubject};
+use keyhasp::key::LimitHolder;
 use keyhasp::store::{Reservation, StateProblem, Unavailable};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
@@ -408,8 +409,8 @@ fn a_month_may_begin_on_any_day() {
         let issued = key(&world, id, quota(Quota::each(20, every).unwrap()), SetLimits::new());
         assert_eq!(left(&world, &issued), 20);
         let exhausted = |until: &str| {
-            let refilled_at = Some(moment(until));
-            VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at })
+            let (holder, refilled_at) = (LimitHolder::Key, Some(moment(until)));
+            VerifyError::Rejected(RejectReason::QuotaExhausted { holder, refilled_at })
         };
         world.clock.set(moment(before));
         assert_eq!(ask_for(&world, &issued, 1).unwrap_err(), exhausted(next));

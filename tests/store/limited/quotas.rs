@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyhasp::backend::{Backend, BackendErrorKind, Memory, UsageSubject};
+use keyhasp::key::LimitHolder;
 use keyhasp::store::{Unavailable, UsageSettings};
 use keyhasp::testing::{Failing, Fault, Moment, Target};
 use keyhasp::{
@@ -26,8 +27,13 @@ fn each(uses: u64, every: Period) -> SetLimits {
     SetLimits::new().quota(Quota::each(uses, every).unwrap())
 }
 
+/// A rejection for the quota of the key.
 fn exhausted(until: Option<Timestamp>) -> Result<(), VerifyError> {
-    Err(VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at: until }))
+    exhausted_of(LimitHolder::Key, until)
+}
+
+fn exhausted_of(holder: LimitHolder, refilled_at: Option<Timestamp>) -> Result<(), VerifyError> {
+    Err(VerifyError::Rejected(RejectReason::QuotaExhausted { holder, refilled_at }))
 }
 
 /// Counts the accepted ones of so many tries; the others are rejected for the quota.
@@ -59,16 +65,17 @@ fn spent_to_the_last_use_and_no_further() {
             for of_owner in [false, true] {
                 let world = World::new();
                 world.clock.advance(DAY * at as u32);
-                let (own, all) = if of_owner {
-                    (SetLimits::new(), one_time(uses))
+                let (holder, own, all) = if of_owner {
+                    (LimitHolder::Owner, SetLimits::new(), one_time(uses))
                 } else {
-                    (one_time(uses), SetLimits::new())
+                    (LimitHolder::Key, one_time(uses), SetLimits::new())
                 };
                 let issued = key(&world, id, own, all);
                 assert_eq!(accepted(&world, &issued, uses as usize + 50), uses as usize);
                 world.clock.advance(DAY * 400);
-                assert_eq!(ask(&world, &issued).map(drop), exhausted(None));
-                assert_eq!(ask_for(&world, &issued, 0).map(drop), exhausted(None));
+                let refused = exhausted_of(holder, None);
+                assert_eq!(ask(&world, &issued).map(drop), refused);
+                assert_eq!(ask_for(&world, &issued, 0).map(drop), refused);
             }
         }
     }
@@ -226,12 +233,12 @@ fn a_use_that_costs_too_much_takes_nothing() {
         let limits = [one_time(16_000), SetLimits::new()];
         let [own, all] = if of_owner { [1, 0] } else { [0, 1] }.map(|at| limits[at].clone());
         let issued = key(&world, "org", own, all);
-        let of = if of_owner {
-            UsageSubject::Owner(owner("org"))
+        let (holder, of) = if of_owner {
+            (LimitHolder::Owner, UsageSubject::Owner(owner("org")))
         } else {
-            UsageSubject::Key(issued.key.id)
+            (LimitHolder::Key, UsageSubject::Key(issued.key.id))
         };
-        assert_eq!(ask_for(&world, &issued, 20_000).map(drop), exhausted(None));
+        assert_eq!(ask_for(&world, &issued, 20_000).map(drop), exhausted_of(holder, None));
         assert_eq!(left(&backend, of), 16_000);
         // Nor when others are served beside it: of what is left, a sixteenth lies in their lease.
         std::thread::scope(|scope| {

@@ -3,8 +3,7 @@
 use keyhasp::RejectReason;
 use std::time::Duration;
 
-use keyhasp::key::RateLimited;
-use keyhasp::key::RateStatus;
+use keyhasp::key::{LimitHolder, RateLimited, RateStatus};
 use keyhasp::{Access, CreateKey, Expiry, Rotate, SetLimits, UpdateKey, VerifiedKey, VerifyError};
 
 use crate::common::{HOUR, World, owner};
@@ -24,6 +23,7 @@ fn the_numbers_told_are_exact() {
     let ours = rate(10, SECOND * 3).with_burst(4).unwrap();
     let issued = key(&world, "org", SetLimits::new().rate(ours), SetLimits::new());
     let status = |remaining, millis| RateStatus {
+        holder: LimitHolder::Key,
         rate: ours,
         remaining,
         reset_after: Duration::from_millis(millis),
@@ -67,20 +67,30 @@ fn key_and_owner_together() {
         let second = second.unwrap();
         let told = |answer: Result<VerifiedKey, _>| {
             let status = answer.unwrap().rate().unwrap();
-            (status.rate.count(), status.remaining)
+            let count = match status.holder {
+                LimitHolder::Key => 3,
+                LimitHolder::Owner => 5,
+            };
+            assert_eq!(status.rate.count(), count, "whose rate it is");
+            (count, status.remaining)
         };
         assert_eq!(told(ask(&world, &first)), (3, 2));
         assert_eq!(told(ask(&world, &first)), (3, 1));
         assert_eq!(told(ask(&world, &second)), (5, 2));
         assert_eq!(told(ask(&world, &first)), (3, 0));
         // By its own rate; the owner's is spared.
-        assert_eq!(limited(ask(&world, &first)).status.rate, own);
+        let refused = limited(ask(&world, &first)).status;
+        assert_eq!((refused.holder, refused.rate), (LimitHolder::Key, own));
         assert_eq!(told(ask(&world, &second)), (5, 0));
-        let refused = limited(ask(&world, &second));
-        assert_eq!((refused.status.rate, refused.retry_after), (all, Some(SECOND * 2)));
+        let by_owner = |answer| {
+            let refused = limited(answer);
+            let RateStatus { holder, rate, .. } = refused.status;
+            assert_eq!((holder, rate), (LimitHolder::Owner, all));
+            assert_eq!(refused.retry_after, Some(SECOND * 2));
+        };
+        by_owner(ask(&world, &second));
         // Both reject: the longer wait is the exact one.
-        let refused = limited(ask(&world, &first));
-        assert_eq!((refused.status.rate, refused.retry_after), (all, Some(SECOND * 2)));
+        by_owner(ask(&world, &first));
         // A use that the owner's rate rejects spends nothing of the key's.
         world.clock.advance(SECOND);
         assert_eq!(allowed(&world, &first, 10), 0);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use counting::calls_of;
 use keyhasp::backend::{Backend, BackendError, BackendErrorKind, CommitOutcome, Memory, Sharing};
+use keyhasp::key::LimitHolder;
 use keyhasp::store::{Unavailable, UsageSettings};
 use keyhasp::{
     Catalogue, ChangeRules, Clock, Expiry, KeyStore, Prefix, Quota, Rate, RejectReason, Rotate,
@@ -241,15 +242,16 @@ fn limited() {
     let soon = world.clock.now().saturating_add(HOUR);
     let spent = SetLimits::new().rate(Rate::new(1, HOUR).unwrap());
     let inside = "2001:db8::1".parse().unwrap();
+    let exhausted = |holder| {
+        let refilled_at = None;
+        VerifyError::Rejected(RejectReason::QuotaExhausted { holder, refilled_at })
+    };
     let cases: [(SetLimits, Option<VerifyError>); 7] = [
         (SetLimits::new().rate(often), None),
         (networks("2001:db8::/32"), None),
         (networks("10.0.0.0/8"), Some(VerifyError::Rejected(RejectReason::AddressRejected))),
         (SetLimits::new().quota(Quota::one_time(1_000).unwrap()), None),
-        (
-            SetLimits::new().quota(Quota::one_time(0).unwrap()),
-            Some(VerifyError::Rejected(RejectReason::QuotaExhausted { refilled_at: None })),
-        ),
+        (SetLimits::new().quota(Quota::one_time(0).unwrap()), Some(exhausted(LimitHolder::Key))),
         (
             SetLimits::new().not_before(soon),
             Some(VerifyError::Rejected(RejectReason::NotYet(soon))),
@@ -258,6 +260,9 @@ fn limited() {
     ];
     for (at, (limits, expected)) in (0..).zip(&cases) {
         for of_owner in [false, true] {
+            let of_key = *expected == Some(exhausted(LimitHolder::Key));
+            let expected =
+                if of_owner && of_key { Some(exhausted(LimitHolder::Owner)) } else { *expected };
             for id in
                 [format!("org-{at}-{of_owner}"), format!("an-owner-of-a-long-id-{at}-{of_owner}")]
             {
@@ -269,7 +274,7 @@ fn limited() {
                 let issued = world.limited_key(&id, own, all.clone());
                 let request = VerifyRequest::new(issued.token.expose().as_bytes()).address(inside);
                 let first = world.store.verify_request(&request);
-                assert_eq!(first.err(), *expected, "{limits:?}");
+                assert_eq!(first.err(), expected, "{limits:?}");
                 let (answers, calls) =
                     calls_of(|| [(); 3].map(|()| world.store.verify_request(black_box(&request))));
                 assert_eq!(calls, 0, "calls of the allocator, answering {:?}", answers[0]);
@@ -277,7 +282,7 @@ fn limited() {
                     Err(VerifyError::Rejected(RejectReason::RateLimited(limited))) => {
                         assert_eq!((limited.status.remaining, at), (0, 6));
                     }
-                    answer => assert_eq!((answer.err(), at == 6), (*expected, false)),
+                    answer => assert_eq!((answer.err(), at == 6), (expected, false)),
                 }
             }
         }

@@ -410,10 +410,10 @@ impl<'a> Limiter<'a> {
         LeftWord(word).known(now, within).map(|left| left > 0)
     }
 
-    /// Returns how many uses are left in this period, in the lease and beside it; `None` without a quota,
-    /// and if that isn't known.
+    /// Returns how many uses are left in this period, in the lease and beside it, and when the quota is
+    /// refilled; `None` without a quota, and if that isn't known.
     #[inline]
-    pub(in crate::store) fn quota_left(&self, now: Timestamp) -> Option<u64> {
+    pub(in crate::store) fn quota_left(&self, now: Timestamp) -> Option<(u64, Option<Timestamp>)> {
         if !self.has_quota() {
             return None;
         }
@@ -424,7 +424,8 @@ impl<'a> Limiter<'a> {
         if lease.is_void(ends) || self.entry.read(LEFT) != word {
             return None;
         }
-        Some(LeftWord(word).known(now, None)?.saturating_add(lease.units(ends)))
+        let left = LeftWord(word).known(now, None)?.saturating_add(lease.units(ends));
+        Some((left, lease.void_from()))
     }
 
     /// Whether the lease and the rest beside it have fewer than so many uses in this period. With
