@@ -7,9 +7,9 @@ use super::affected::{AffectedRecords, binds_sweep};
 use super::group_commit::{CommitGuard, GroupCommit, Outcome};
 use super::key_purging::KeyPurge;
 use super::pruning::Retention;
+use super::readings::Readings;
 use super::records::{AppliedLog, Records};
 use super::recovery::Recovery;
-use super::settling::Readings;
 use super::worker::Signal;
 use crate::backend::{
     Applied, BackendError, BackendErrorKind, Change, DamagedRecord, Operation, Rejection, Repaired,
@@ -292,6 +292,12 @@ impl Engine {
         self.await_published()?;
         let _ = self.settle_owner(owner);
         Ok(())
+    }
+
+    /// Waits until the slots of an owner's keys are as its record says. If they can't be now, the
+    /// store can't answer for the owner until they are.
+    fn settle_owner(&self, owner: &OwnerId) -> Result<(), Error> {
+        self.readings.settle(&self.records, owner, || self.lock_commits())
     }
 
     /// Deletes events older than `before` in steps, and returns the count. Other threads commit

@@ -1,7 +1,4 @@
-//! Reading changed records from the backend into the index.
-
-use std::collections::BTreeMap;
-use std::sync::PoisonError;
+//! Putting owners and keys into the index, as the backend has them.
 
 use super::affected::AffectedRecords;
 use super::loading::{Loading, damaged_epoch, orphan};
@@ -11,83 +8,24 @@ use crate::backend::{
     Scanned, ScannedKey, ScannedOwner, Sharing, StateSet,
 };
 use crate::id::{KeyId, OwnerId};
-use crate::key::{KeyRecord, OwnerRecord, StoreMetadata};
+use crate::key::{KeyRecord, OwnerRecord};
 use crate::store::index::{DetachedOwner, IndexError, Made, Reach};
 use crate::store::types::error::{Error, PepperProblem};
-use crate::store::types::verify_error::Unavailable;
 
 /// Number of keys that are put again while commits wait.
 const KEYS_AT_ONCE: usize = 256;
 
 /// What became of an owner that was read alone.
 #[derive(Debug, Default)]
-struct Reloaded<'a> {
-    exists: bool,
+pub(super) struct Reloaded<'a> {
+    pub(super) exists: bool,
     /// An earlier owner of its id, and its keys.
-    replaced: Option<DetachedOwner<'a>>,
+    pub(super) replaced: Option<DetachedOwner<'a>>,
     /// Its record, if it is no longer suspended. The index still has it suspended.
-    resumed: Option<OwnerRecord>,
+    pub(super) resumed: Option<OwnerRecord>,
 }
 
 impl Records {
-    /// Reads these records from the backend, and puts them into the index or removes them from it.
-    pub(in crate::store) fn reload(
-        &self,
-        affected: &AffectedRecords,
-        made: Made,
-    ) -> Result<(), Error> {
-        let mut resumed = BTreeMap::new();
-        self.reload_but_resume(affected, made, &mut resumed)?;
-        resumed.values().try_for_each(|owner| self.put_owner(owner, made))
-    }
-
-    /// The same, but leaves owners suspended that aren't any more; notes them in `resumed`.
-    pub(super) fn reload_but_resume(
-        &self,
-        affected: &AffectedRecords,
-        made: Made,
-        resumed: &mut BTreeMap<OwnerId, OwnerRecord>,
-    ) -> Result<(), Error> {
-        if affected.metadata {
-            self.put_metadata(&self.stored_metadata()?)?;
-        }
-        if affected.all {
-            resumed.clear();
-            return self.reload_all().map(drop);
-        }
-        let (mut gone, mut replaced) = (Vec::new(), Vec::new());
-        for owner in affected.owners_of_lapses.difference(&affected.owners) {
-            self.reload_owner(owner)?;
-        }
-        for owner in &affected.owners {
-            resumed.remove(owner);
-            let reloaded = self.reload_owner_alone(owner, affected, made)?;
-            resumed.extend(reloaded.resumed.map(|record| (*owner, record)));
-            replaced.extend(reloaded.replaced);
-            if !reloaded.exists {
-                gone.push(owner);
-            }
-        }
-        for (id, owner) in &affected.keys {
-            match self.backend.key(*id) {
-                Ok(Some(key)) => self.put_key(&key)?,
-                Ok(None) => {
-                    self.damages.forget(*id);
-                    self.remove_key(*id, owner)?;
-                }
-                Err(error) => self.note_damage(*id, owner, error)?,
-            }
-        }
-        // After their keys: a key is removed by its owner's number, which is gone with the owner.
-        gone.into_iter().for_each(|owner| self.remove_owner(owner));
-        // And after those of their successors: a key that was under the earlier number is there throughout.
-        if !replaced.is_empty() {
-            drop(replaced);
-            self.refills.wake();
-        }
-        Ok(())
-    }
-
     /// Puts an owner that changed into the index. The keys of a small one are put again with it. Those
     /// of a large one are judged by rules until they were put again in pieces.
     pub(in crate::store) fn put_owner(&self, owner: &OwnerRecord, made: Made) -> Result<(), Error> {
@@ -146,7 +84,12 @@ impl Records {
 
     /// Notes a key whose record the backend can't read. A row that the scan of its owner shows
     /// whole was damaged apart from what the index needs; a key that it doesn't show is out.
-    fn note_damage(&self, id: KeyId, owner: &OwnerId, error: BackendError) -> Result<(), Error> {
+    pub(super) fn note_damage(
+        &self,
+        id: KeyId,
+        owner: &OwnerId,
+        error: BackendError,
+    ) -> Result<(), Error> {
         let Some(damage) = error.damage().cloned() else { return Err(error.into()) };
         self.add_damaged(DamagedRow::new(Damage { record: DamagedRecord::Key(id), ..damage }));
         self.reload_owner(owner).map(drop)
@@ -222,7 +165,7 @@ impl Records {
 
     /// Reads an owner from the backend into the index, and its keys only as far as the change reaches
     /// them, or if the owner was purged and has a successor of its id.
-    fn reload_owner_alone(
+    pub(super) fn reload_owner_alone(
         &self,
         owner: &OwnerId,
         affected: &AffectedRecords,
@@ -319,27 +262,6 @@ impl Records {
         self.index.remove_key(id, owner).map_err(|error| self.index_error(error))
     }
 
-    /// Replaces the metadata. A later `tokens_valid_from` and a retired pepper end tokens of any key,
-    /// so all keys are reloaded first. The metadata counts as replaced only after that: if reloading
-    /// fails, the next call reloads again.
-    pub(in crate::store) fn put_metadata(&self, metadata: &StoreMetadata) -> Result<(), Error> {
-        if !self.metadata().metadata.invalidates_as(metadata) {
-            self.index.set_invalidations(metadata);
-            self.reload_all()?;
-        }
-        let mut state = self.metadata.write().unwrap_or_else(PoisonError::into_inner);
-        let accepted: Vec<_> = metadata.prefixes.accepted().map(|entry| entry.prefix).collect();
-        state.prefixes.retain(|prefix| accepted.contains(prefix));
-        for prefix in accepted {
-            if !state.prefixes.contains(&prefix) {
-                state.prefixes.push(prefix);
-            }
-        }
-        state.metadata = metadata.clone();
-        self.prefixes.put(&metadata.prefixes);
-        Ok(())
-    }
-
     /// Maps the error of a record that can't be put into the index.
     pub(super) fn index_error(&self, error: IndexError) -> Error {
         match error {
@@ -359,20 +281,6 @@ impl Records {
                 BackendError::new(kind, self.backend.name(), operation).with_source(error).into()
             }
         }
-    }
-
-    /// Returns an error if another process has changed the rules or prefixes that this process was
-    /// opened with, or has retired the pepper of its new tokens; the store is unavailable from then
-    /// on. An added pepper is no such change: a process that lacks it learns so from the first token
-    /// under it.
-    pub(in crate::store) fn check_metadata(&self, stored: &StoreMetadata) -> Result<(), Error> {
-        let known = self.metadata().metadata;
-        let can_issue = !stored.is_retired(self.peppers.current().0);
-        if known.rules == stored.rules && known.prefixes == stored.prefixes && can_issue {
-            return Ok(());
-        }
-        self.availability.set_rules_changed();
-        Err(Unavailable::RulesChanged.into())
     }
 }
 

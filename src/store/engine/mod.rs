@@ -6,12 +6,13 @@
 //! | `engine` | committing a batch, publishing it, pruning events |
 //! | `group_commit` | joining the changes of concurrent callers in one durable commit |
 //! | `affected` | ids of the records that a change or an event is about |
-//! | `whole_load` | loading all records from the backend into the index |
-//! | `index_sync` | reading changed records from the backend into the index |
+//! | `reloading` | loading records from the backend: all of them, or those that changed |
+//! | `index_sync` | putting owners and keys into the index |
 //! | `details`, `details_loading` | the details of keys in memory, if the service wants them; reading them |
 //! | `loading` | records on their way from a scan into the index |
 //! | `pipeline` | loading on one thread, indexing on another |
 //! | `refresh` | reading what other processes committed; `builder` starts the thread that polls |
+//! | `readings` | how far the keys of large owners that changed were read |
 //! | `settling` | putting the keys of large owners again, and the thread that does |
 //! | `recovery` | finding out what became of a commit of unknown outcome |
 //! | `pruning` | the retention of events and keys: when something is due |
@@ -53,14 +54,15 @@ mod outcomes;
 mod pipeline;
 mod prefixes;
 mod pruning;
+mod readings;
 mod records;
 mod recovery;
 mod refresh;
+mod reloading;
 mod settling;
 mod shown;
 mod sweeps;
 mod watching;
-mod whole_load;
 mod worker;
 
 pub(super) use affected::AffectedRecords;

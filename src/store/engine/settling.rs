@@ -7,14 +7,13 @@
 //! larger one was read.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::engine::Engine;
-use super::index_sync::UnsettledOwner;
 use super::worker::{Next, Worked, Workers};
 use crate::backend::{BackendError, BackendErrorKind};
-use crate::id::{KeyId, OwnerId};
+use crate::id::OwnerId;
 use crate::store::types::error::Error;
 
 /// Number of keys of which one piece fills the slots.
@@ -25,40 +24,6 @@ const PIECES: usize = 16;
 
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// The readings of owners' keys that are under way.
-///
-/// Locked for a moment: the owners' readings don't wait for each other.
-#[derive(Debug, Default)]
-pub(super) struct Readings(Mutex<BTreeMap<OwnerId, OwnReading>>);
-
-/// The reading of one owner's keys, `None` before its first page. A thread that goes on with it holds
-/// the lock. Without it, each of several callers that wait for the owner would read all keys.
-type OwnReading = Arc<Mutex<Option<Reading>>>;
-
-/// The place that a reading has reached.
-#[derive(Clone, Copy, Debug)]
-struct Reading {
-    /// The ticket of the last change before the reading began. It reads what that change needs.
-    ticket: u64,
-    /// The next page is of the keys before this one; `None` for the first page.
-    before: Option<KeyId>,
-}
-
-impl Readings {
-    fn of(&self, owner: &OwnerId) -> OwnReading {
-        Arc::clone(self.lock().entry(*owner).or_default())
-    }
-
-    /// Forgets those of other owners.
-    fn retain(&self, owners: &[OwnerId]) {
-        self.lock().retain(|owner, _| owners.binary_search(owner).is_ok());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<OwnerId, OwnReading>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// The state of the thread that puts keys again.
 #[derive(Debug, Default)]
@@ -103,7 +68,7 @@ impl Engine {
             turns.last = Some(owner);
             // Before it is read: it keeps no other owner waiting, even if its reading panics.
             turns.failed.insert(owner, Instant::now());
-            match self.read_in_turn(&owner) {
+            match self.readings.read_in_turn(&self.records, &owner, || self.lock_commits()) {
                 Ok(is_read) => {
                     turns.failed.remove(&owner);
                     has_more |= is_read;
@@ -152,91 +117,6 @@ impl Engine {
             let (kind, name) = (BackendErrorKind::Full, self.records.backend.name());
             BackendError::new(kind, name, "fill the index").with_source(error).into()
         })
-    }
-
-    /// Reads the next page of an owner's keys. Returns false if a caller reads them already.
-    fn read_in_turn(&self, owner: &OwnerId) -> Result<bool, Error> {
-        let reading = self.readings.of(owner);
-        let mut reading = match reading.try_lock() {
-            Ok(reading) => reading,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(false),
-        };
-        self.read_or_doubt(owner, || self.read_page(owner, &mut reading).map(drop))?;
-        Ok(true)
-    }
-
-    /// Waits until the slots of an owner's keys are as its record says. If they can't be now, the
-    /// store can't answer for the owner until they are.
-    pub(super) fn settle_owner(&self, owner: &OwnerId) -> Result<(), Error> {
-        if self.is_read(owner) {
-            return Ok(());
-        }
-        self.read_or_doubt(owner, || self.read_keys_again(owner))
-    }
-
-    /// Reads keys of an owner. If that fails, the store can't answer for the owner until a thread of the
-    /// store has read them.
-    fn read_or_doubt(
-        &self,
-        owner: &OwnerId,
-        read: impl FnOnce() -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut unsettled = UnsettledOwner { records: &self.records, owner, is_settled: false };
-        let mut read = read();
-        if read.is_err() {
-            // A thread that reloads the owner whole holds the log, and may have put all its keys
-            // meanwhile.
-            let _applied_log = self.records.lock_applied_log();
-            if self.is_read(owner) {
-                read = Ok(());
-            }
-            unsettled.is_settled = read.is_ok();
-            drop(unsettled);
-        } else {
-            unsettled.is_settled = true;
-        }
-        read
-    }
-
-    fn is_read(&self, owner: &OwnerId) -> bool {
-        self.records.index.unread(owner).is_none()
-    }
-
-    /// Puts the keys of an owner again if their records must be read, a page at a time. What was
-    /// committed before holds when this returns.
-    fn read_keys_again(&self, owner: &OwnerId) -> Result<(), Error> {
-        let reading = self.readings.of(owner);
-        {
-            let mut reading = reading.lock().unwrap_or_else(PoisonError::into_inner);
-            let ticket = self.records.index.unread(owner);
-            // A reading that began before the last change hasn't read what this caller waits for.
-            if reading.is_some_and(|reading| Some(reading.ticket) != ticket) {
-                *reading = None;
-            }
-            while !self.read_page(owner, &mut reading)? {}
-        }
-        // The thread passes over an owner whose keys a caller reads. There may have been another change.
-        self.records.refills.wake();
-        Ok(())
-    }
-
-    /// Puts the next page of an owner's keys again. Returns whether it was the last.
-    fn read_page(&self, owner: &OwnerId, reading: &mut Option<Reading>) -> Result<bool, Error> {
-        // If it fails, another reading begins with the first page.
-        let known = reading.take();
-        let Some(ticket) = self.records.index.unread(owner) else { return Ok(true) };
-        let Reading { ticket, before } = known.unwrap_or(Reading { ticket, before: None });
-        let _guard = self.lock_commits()?;
-        let _applied_log = self.records.lock_applied_log();
-        let before = self.records.put_keys_again(owner, before)?;
-        if before.is_none() {
-            self.records.index.end_unread(owner, ticket);
-            self.records.refills.wake();
-            return Ok(true);
-        }
-        *reading = Some(Reading { ticket, before });
-        Ok(false)
     }
 }
 

@@ -75,6 +75,8 @@ pub(super) struct IndexWriter {
     pub(super) latest: Option<Timestamp>,
     pub(super) counts: Counts,
     pub(super) stale: StaleOwners,
+    /// The last error of the round in which the walk fills stale slots again.
+    pub(super) failed: Option<IndexError>,
     /// The rests of the leases of quotas that were replaced, until they are given back.
     pub(super) dropped: Vec<(UsageSubject, DroppedLease)>,
 }

@@ -286,7 +286,9 @@ impl Index {
             }
         }
         self.note_likely_pepper(writer);
-        if let Some(error) = writer.stale.take_failure() {
+        if writer.stale.is_between_rounds()
+            && let Some(error) = writer.failed.take()
+        {
             return Err(error);
         }
         // Those that must be read first are left to the end of the reading.
@@ -337,7 +339,8 @@ impl Index {
         // The slots have references of their own.
         acquired.into_iter().for_each(|set| writer.sets.release(&self.sets, set));
         if let Err(error) = filled {
-            old.iter().for_each(|words| writer.stale.fail(Entry::unpack(words).owner, error));
+            old.iter().for_each(|words| writer.stale.fail(Entry::unpack(words).owner));
+            writer.failed = Some(error);
         }
     }
 

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use super::index::IndexError;
 use crate::id::OwnerId;
 
 /// The number of epochs, which are used in turn.
@@ -137,8 +136,6 @@ pub(super) struct StaleOwners {
     last_ticket: u64,
     /// The hash at which the walk goes on; `None` at the beginning of a round.
     at: Option<u64>,
-    /// The last error of the round.
-    failure: Option<IndexError>,
 }
 
 #[derive(Debug)]
@@ -241,11 +238,10 @@ impl StaleOwners {
 
     /// Notes that a slot of an owner couldn't be filled. The rest of the round passes over the owner, whose
     /// rules stay.
-    pub(super) fn fail(&mut self, number: u32, error: IndexError) {
+    pub(super) fn fail(&mut self, number: u32) {
         if let Some(owner) = self.by_number.get_mut(&number) {
             owner.has_failed = true;
         }
-        self.failure = Some(error);
     }
 
     /// Whether a slot of the owner of this number couldn't be filled in the round.
@@ -253,9 +249,9 @@ impl StaleOwners {
         self.by_number.get(&number).is_some_and(|owner| owner.has_failed)
     }
 
-    /// Returns the last error of a round, at its end.
-    pub(super) fn take_failure(&mut self) -> Option<IndexError> {
-        if self.at.is_none() { self.failure.take() } else { None }
+    /// Whether the walk is between two rounds.
+    pub(super) fn is_between_rounds(&self) -> bool {
+        self.at.is_none()
     }
 
     /// Notes where the walk goes on; `None` at the end of a round. Returns the owners then that were

@@ -1,15 +1,20 @@
-//! Loading all records from the backend into the index.
+//! Loading records from the backend into the index: all of them, or those that changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
 
+use super::affected::AffectedRecords;
 use super::loading::Loading;
 use super::pipeline::pipeline;
 use super::records::Records;
 use crate::backend::{EventFilter, EventQuery, Scanned};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
+use crate::key::{OwnerRecord, StoreMetadata};
 use crate::permission::Pattern;
+use crate::store::index::Made;
 use crate::store::types::error::Error;
+use crate::store::types::verify_error::Unavailable;
 
 /// The ids that a scan has shown.
 #[derive(Debug, Default)]
@@ -110,6 +115,99 @@ impl Records {
         self.index.end_all_unread();
         self.refills.wake();
         Ok((last_event, unmatched))
+    }
+
+    /// Reads these records from the backend, and puts them into the index or removes them from it.
+    pub(in crate::store) fn reload(
+        &self,
+        affected: &AffectedRecords,
+        made: Made,
+    ) -> Result<(), Error> {
+        let mut resumed = BTreeMap::new();
+        self.reload_but_resume(affected, made, &mut resumed)?;
+        resumed.values().try_for_each(|owner| self.put_owner(owner, made))
+    }
+
+    /// The same, but leaves owners suspended that aren't any more; notes them in `resumed`.
+    pub(super) fn reload_but_resume(
+        &self,
+        affected: &AffectedRecords,
+        made: Made,
+        resumed: &mut BTreeMap<OwnerId, OwnerRecord>,
+    ) -> Result<(), Error> {
+        if affected.metadata {
+            self.put_metadata(&self.stored_metadata()?)?;
+        }
+        if affected.all {
+            resumed.clear();
+            return self.reload_all().map(drop);
+        }
+        let (mut gone, mut replaced) = (Vec::new(), Vec::new());
+        for owner in affected.owners_of_lapses.difference(&affected.owners) {
+            self.reload_owner(owner)?;
+        }
+        for owner in &affected.owners {
+            resumed.remove(owner);
+            let reloaded = self.reload_owner_alone(owner, affected, made)?;
+            resumed.extend(reloaded.resumed.map(|record| (*owner, record)));
+            replaced.extend(reloaded.replaced);
+            if !reloaded.exists {
+                gone.push(owner);
+            }
+        }
+        for (id, owner) in &affected.keys {
+            match self.backend.key(*id) {
+                Ok(Some(key)) => self.put_key(&key)?,
+                Ok(None) => {
+                    self.damages.forget(*id);
+                    self.remove_key(*id, owner)?;
+                }
+                Err(error) => self.note_damage(*id, owner, error)?,
+            }
+        }
+        // After their keys: a key is removed by its owner's number, which is gone with the owner.
+        gone.into_iter().for_each(|owner| self.remove_owner(owner));
+        // And after those of their successors: a key that was under the earlier number is there throughout.
+        if !replaced.is_empty() {
+            drop(replaced);
+            self.refills.wake();
+        }
+        Ok(())
+    }
+
+    /// Replaces the metadata. A later `tokens_valid_from` and a retired pepper end tokens of any key,
+    /// so all keys are reloaded first. The metadata counts as replaced only after that: if reloading
+    /// fails, the next call reloads again.
+    pub(in crate::store) fn put_metadata(&self, metadata: &StoreMetadata) -> Result<(), Error> {
+        if !self.metadata().metadata.invalidates_as(metadata) {
+            self.index.set_invalidations(metadata);
+            self.reload_all()?;
+        }
+        let mut state = self.metadata.write().unwrap_or_else(PoisonError::into_inner);
+        let accepted: Vec<_> = metadata.prefixes.accepted().map(|entry| entry.prefix).collect();
+        state.prefixes.retain(|prefix| accepted.contains(prefix));
+        for prefix in accepted {
+            if !state.prefixes.contains(&prefix) {
+                state.prefixes.push(prefix);
+            }
+        }
+        state.metadata = metadata.clone();
+        self.prefixes.put(&metadata.prefixes);
+        Ok(())
+    }
+
+    /// Returns an error if another process has changed the rules or prefixes that this process was
+    /// opened with, or has retired the pepper of its new tokens; the store is unavailable from then
+    /// on. An added pepper is no such change: a process that lacks it learns so from the first token
+    /// under it.
+    pub(in crate::store) fn check_metadata(&self, stored: &StoreMetadata) -> Result<(), Error> {
+        let known = self.metadata().metadata;
+        let can_issue = !stored.is_retired(self.peppers.current().0);
+        if known.rules == stored.rules && known.prefixes == stored.prefixes && can_issue {
+            return Ok(());
+        }
+        self.availability.set_rules_changed();
+        Err(Unavailable::RulesChanged.into())
     }
 }
 
