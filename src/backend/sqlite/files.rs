@@ -233,7 +233,8 @@ fn settle(path: &Path) -> Result<PathBuf, Fault> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         settled => return Ok(settled?),
     }
-    if fs::symlink_metadata(&path).is_ok() {
+    // Otherwise another creator may have made the file since.
+    if fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink()) {
         return Err(not_a_database("the link leads nowhere"));
     }
     match (path.parent(), path.file_name()) {

@@ -301,8 +301,9 @@ fn a_slot_that_cannot_be_filled_keeps_no_other_waiting() {
     let index = fixtures::index();
     // Sets that have numbers throughout: no number gets free.
     fixtures::put_owner(&index, &fixtures::owner("all"));
-    [0b0011, 0b1100]
-        .map(|bits| index.put_key(&key_with(20 + u64::from(bits), "all", bits)).unwrap());
+    for bits in [0b0011, 0b1100] {
+        index.put_key(&key_with(20 + u64::from(bits), "all", bits)).unwrap();
+    }
     for (id, first, bits) in [("a", 0, 0b0011), ("b", 10, 0b1100)] {
         fixtures::put_owner(&index, &fixtures::owner(id));
         (0..6).for_each(|key| index.put_key(&key_with(first + key, id, bits)).unwrap());
