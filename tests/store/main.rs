@@ -17,6 +17,7 @@ mod explain;
 mod eyes;
 mod feed;
 mod foreign_writer;
+mod graces;
 mod health;
 mod incarnations;
 mod key_retention;

@@ -255,13 +255,17 @@ impl Records {
     pub(super) fn forget_swept(&self, id: KeyId, kind: EventKind) {
         match kind {
             EventKind::KeyPurged => self.forget_key(id),
-            _ => self.observer.forget_key(id),
+            _ => {
+                self.observer.forget_key(id);
+                self.graces.forget(id);
+            }
         }
     }
 
     /// Forgets what is noted of a key that is gone.
     pub(super) fn forget_key(&self, id: KeyId) {
         self.observer.forget_key(id);
+        self.graces.forget(id);
         if let Some(details) = &self.details {
             details.forget_key(id);
         }

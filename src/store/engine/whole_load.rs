@@ -56,6 +56,7 @@ impl Records {
         // Damaged keys of whole rows, those of a damaged owner, were shown as keys.
         self.damages.keys().iter().for_each(|key| _ = keys.remove(key));
         self.observer.retain_keys(&keys);
+        self.graces.retain(&keys);
         if let Some(details) = &self.details {
             details.retain(&keys, &owners);
         }
