@@ -254,7 +254,8 @@ impl Index {
     }
 
     /// Fills the slots of up to so many keys again whose owners have changed. Returns whether there
-    /// may be more.
+    /// may be more. An owner with a slot that can't be filled keeps no other waiting: its rules stay, the
+    /// round passes over it, and tells the error at its end.
     pub(in crate::store) fn refill(&self, keys: usize) -> Result<bool, IndexError> {
         let mut guard = self.lock();
         let writer = &mut *guard;
@@ -267,7 +268,7 @@ impl Index {
             self.table.find_from(table, from, keys, |words| self.rule(stale, words).is_some())
         };
         for hash in found {
-            self.refill_key(writer, hash)?;
+            self.refill_key(writer, hash);
         }
         for walked in writer.stale.walked_to(next) {
             let Walked { number, is_gone, before, followed_all } = walked;
@@ -285,6 +286,9 @@ impl Index {
             }
         }
         self.note_likely_pepper(writer);
+        if let Some(error) = writer.stale.take_failure() {
+            return Err(error);
+        }
         // Those that must be read first are left to the end of the reading.
         Ok(writer.stale.has_work())
     }
@@ -293,11 +297,11 @@ impl Index {
     fn rule(&self, stale: &StaleOwners, words: &Words) -> Option<(OwnerFlags, StaleRules)> {
         let entry = Entry::unpack(words);
         let flags = OwnerFlags::from_word(self.owners.word(entry.owner)?);
+        if !flags.gone && !flags.stale || stale.has_failed(entry.owner) {
+            return None;
+        }
         if flags.gone {
             return Some((flags, StaleRules::default()));
-        }
-        if !flags.stale {
-            return None;
         }
         let rules = self.owners.stale(entry.owner);
         let rule = rules.of(entry.epoch);
@@ -305,8 +309,8 @@ impl Index {
         (!rule.is_none() && is_known).then_some((flags, rules))
     }
 
-    /// Fills the slots under a hash again that have rules.
-    fn refill_key(&self, writer: &mut IndexWriter, hash: u64) -> Result<(), IndexError> {
+    /// Fills the slots under a hash again that have rules. If that fails, the next round tries again.
+    fn refill_key(&self, writer: &mut IndexWriter, hash: u64) {
         let (mut new, mut old, mut acquired) = (Vec::new(), Vec::new(), Vec::new());
         let mut failed = None;
         for words in self.table.contents(hash) {
@@ -332,7 +336,9 @@ impl Index {
         };
         // The slots have references of their own.
         acquired.into_iter().for_each(|set| writer.sets.release(&self.sets, set));
-        filled
+        if let Err(error) = filled {
+            old.iter().for_each(|words| writer.stale.fail(Entry::unpack(words).owner, error));
+        }
     }
 
     /// Returns an entry as its rule says, of the owner's epoch, with a reference to its set.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::index::IndexError;
 use crate::id::OwnerId;
 
 /// The number of epochs, which are used in turn.
@@ -134,8 +135,10 @@ pub(super) struct StaleOwners {
     /// last change.
     unread: BTreeMap<OwnerId, u64>,
     last_ticket: u64,
-    /// The hash at which the walk goes on; 0 at the beginning of a round.
-    at: u64,
+    /// The hash at which the walk goes on; `None` at the beginning of a round.
+    at: Option<u64>,
+    /// The last error of the round.
+    failure: Option<IndexError>,
 }
 
 #[derive(Debug)]
@@ -146,6 +149,8 @@ struct StaleOwner {
     before: Option<StaleRules>,
     /// Its records had to be read when a piece of the round was walked.
     was_unread: bool,
+    /// A slot of it couldn't be filled in the round.
+    has_failed: bool,
 }
 
 /// An owner at the end of a round.
@@ -162,7 +167,7 @@ pub(super) struct Walked {
 impl StaleOwners {
     /// Adds an owner with rules, or one that was removed.
     pub(super) fn add(&mut self, number: u32, id: Option<OwnerId>) {
-        let fresh = StaleOwner { id, before: None, was_unread: false };
+        let fresh = StaleOwner { id, before: None, was_unread: false, has_failed: false };
         let owner = self.by_number.entry(number).or_insert_with(|| StaleOwner { ..fresh });
         if id.is_none() {
             // Slots that the round has passed are to go too.
@@ -188,7 +193,7 @@ impl StaleOwners {
     /// Whether a walk has something to do: for an owner whose records must be read first it hasn't.
     pub(super) fn has_work(&self) -> bool {
         let waits = |owner: &StaleOwner| owner.id.is_some_and(|id| self.unread.contains_key(&id));
-        self.at > 0 || self.by_number.values().any(|owner| !waits(owner))
+        self.at.is_some() || self.by_number.values().any(|owner| !waits(owner))
     }
 
     /// Notes that the records of an owner's keys must be read again.
@@ -220,24 +225,49 @@ impl StaleOwners {
     /// Returns the hash at which the walk goes on. At the beginning of a round, notes the rules.
     pub(super) fn walk_from(&mut self, rules: impl Fn(u32) -> StaleRules) -> u64 {
         for (number, owner) in &mut self.by_number {
-            if self.at == 0 {
-                (owner.before, owner.was_unread) = (Some(rules(*number)), false);
+            if self.at.is_none() {
+                *owner = StaleOwner {
+                    before: Some(rules(*number)),
+                    was_unread: false,
+                    has_failed: false,
+                    ..*owner
+                };
             }
             // This piece passes over slots of it.
             owner.was_unread |= owner.id.is_some_and(|id| self.unread.contains_key(&id));
         }
-        self.at
+        self.at.unwrap_or_default()
+    }
+
+    /// Notes that a slot of an owner couldn't be filled. The rest of the round passes over the owner, whose
+    /// rules stay.
+    pub(super) fn fail(&mut self, number: u32, error: IndexError) {
+        if let Some(owner) = self.by_number.get_mut(&number) {
+            owner.has_failed = true;
+        }
+        self.failure = Some(error);
+    }
+
+    /// Whether a slot of the owner of this number couldn't be filled in the round.
+    pub(super) fn has_failed(&self, number: u32) -> bool {
+        self.by_number.get(&number).is_some_and(|owner| owner.has_failed)
+    }
+
+    /// Returns the last error of a round, at its end.
+    pub(super) fn take_failure(&mut self) -> Option<IndexError> {
+        if self.at.is_none() { self.failure.take() } else { None }
     }
 
     /// Notes where the walk goes on; `None` at the end of a round. Returns the owners then that were
     /// there at its beginning.
     pub(super) fn walked_to(&mut self, next: Option<u64>) -> Vec<Walked> {
-        self.at = next.unwrap_or_default();
+        self.at = next;
         if next.is_some() {
             return Vec::new();
         }
-        let walked = self.by_number.iter().filter_map(|(number, owner)| {
-            let StaleOwner { id, before, was_unread } = owner;
+        let whole = self.by_number.iter().filter(|(_, owner)| !owner.has_failed);
+        let walked = whole.filter_map(|(number, owner)| {
+            let StaleOwner { id, before, was_unread, .. } = owner;
             Some(Walked {
                 number: *number,
                 is_gone: id.is_none(),

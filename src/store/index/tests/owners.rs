@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::refill::Reach;
-use super::super::{ByOwner, Entry, Index, Made, Memo};
+use super::super::{ByOwner, Entry, Index, IndexError, Made, Memo};
 use super::fixtures;
+use super::sets::{access as access_of, key_with, owner_with};
 use crate::backend::{ScannedKey, ScannedOwner};
 use crate::clock::{ManualClock, Timestamp};
-use crate::id::KeyId;
+use crate::id::{KeyId, OwnerId};
 use crate::key::{IssueEpochs, Kind, PepperNumber, TokenRecord, TokensValidFrom};
 use crate::permission::{Access, Catalogue, CatalogueBuilder, PermissionSet};
 
@@ -291,6 +292,52 @@ impl Shown {
             let rules = self.index.owners.stale(state.number);
             assert!(rules.is_none() || rules.max_access() == state.max_access);
         }
+    }
+}
+
+/// A slot that can't be filled keeps its rule, and no other one waiting.
+#[test]
+fn a_slot_that_cannot_be_filled_keeps_no_other_waiting() {
+    let index = fixtures::index();
+    // Sets that have numbers throughout: no number gets free.
+    fixtures::put_owner(&index, &fixtures::owner("all"));
+    for bits in [0b0011, 0b1100] {
+        index.put_key(&key_with(20 + u64::from(bits), "all", bits)).unwrap();
+    }
+    for (id, first, bits) in [("a", 0, 0b0011), ("b", 10, 0b1100)] {
+        fixtures::put_owner(&index, &fixtures::owner(id));
+        (0..6).for_each(|key| index.put_key(&key_with(first + key, id, bits)).unwrap());
+    }
+    // The keys of `a` get a set that has no number, those of `b` the owner's own.
+    for (id, bits) in [("a", 0b0110), ("b", 0b0100)] {
+        let reach = index.change_owner(&owner_with(id, bits), Made::Here);
+        assert_eq!(reach, Ok(Reach::Rules));
+    }
+    let most = std::mem::take(&mut index.lock().sets.numbers.max);
+    let has_rules = |id: &str| {
+        let owner = index.owner_named(&OwnerId::new(id).unwrap()).unwrap();
+        !index.owners.stale(owner.number).is_none()
+    };
+    let fill = || loop {
+        match index.refill(1) {
+            Ok(true) => {}
+            end => return end,
+        }
+    };
+    for _ in 0..2 {
+        assert_eq!(fill(), Err(IndexError::Full));
+        assert_eq!((has_rules("a"), has_rules("b")), (true, false));
+    }
+    index.lock().sets.numbers.max = most;
+    assert_eq!(fill(), Ok(false));
+    assert!(!has_rules("a"));
+    let expected = access_of(0b0010).compile(index.catalogue());
+    for key in 0..6 {
+        let judged = index.search(fixtures::id(key)).find(|slot| {
+            let entry = slot.judged_at(Timestamp::MIN)?;
+            index.by_owner(&entry, slot.seen()).map(|by_owner| by_owner.permissions)
+        });
+        assert_eq!(judged, Some(expected));
     }
 }
 
