@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[cfg(feature = "sqlite")]
@@ -39,7 +39,14 @@ struct Reads {
     whole: AtomicUsize,
     pages: AtomicUsize,
     largest_page: AtomicUsize,
+    /// The owner whose last page is shown again and again.
+    endless: Mutex<Option<OwnerId>>,
+    /// How often it was.
+    again: AtomicUsize,
 }
+
+/// The number of pages after which an endless reading ends after all: others have waited in vain.
+const ENDLESS: usize = 5_000;
 
 impl<B: Backend> BackendLayer for Counting<B> {
     fn inner(&self) -> &dyn Backend {
@@ -61,11 +68,29 @@ impl<B: Backend> BackendLayer for Counting<B> {
         }
         self.reads.pages.fetch_add(1, Ordering::SeqCst);
         self.reads.largest_page.fetch_max(query.examine, Ordering::SeqCst);
-        self.inner.page_keys(query)
+        let mut page = self.inner.page_keys(query)?;
+        let mut endless = self.reads.endless.lock().unwrap();
+        if endless.is_some() && *endless == query.filter.owner && page.next.is_none() {
+            page.next = query.before;
+            if self.reads.again.fetch_add(1, Ordering::SeqCst) == ENDLESS {
+                *endless = None;
+            }
+        }
+        Ok(page)
     }
 }
 
 impl Reads {
+    /// The keys of an owner are read without an end from now on.
+    fn begin_endless(&self, id: &str) {
+        *self.endless.lock().unwrap() = Some(owner(id));
+    }
+
+    /// Lets that reading end; returns whether it had no end until now.
+    fn end_endless(&self) -> bool {
+        self.endless.lock().unwrap().take().is_some()
+    }
+
     fn taken(&self) -> (usize, usize) {
         (self.whole.swap(0, Ordering::SeqCst), self.pages.swap(0, Ordering::SeqCst))
     }
@@ -91,7 +116,11 @@ fn permissions(world: &World, token: &Token) -> usize {
 }
 
 fn limit(world: &World, access: Access) {
-    world.admin.update_owner(&owner("org"), UpdateOwner::new().max_access(access)).unwrap();
+    limit_of(world, "org", access);
+}
+
+fn limit_of(world: &World, id: &str, access: Access) {
+    world.admin.update_owner(&owner(id), UpdateOwner::new().max_access(access)).unwrap();
 }
 
 /// A lower maximum access holds for each key but a trial when the call returns, and so does a higher
@@ -173,6 +202,65 @@ fn a_reading_that_fails_lets_nothing_in() {
         }
     }
     assert!(world.verifier.verify(fresh.token.expose()).is_ok());
+}
+
+/// A change of one owner doesn't wait for the reading of another one's keys.
+#[test]
+fn a_caller_waits_for_no_other_owner() {
+    let (world, reads) = large(Memory::new());
+    let (_, larger) = create(&world, "larger");
+    let (_, other) = create(&world, "other");
+    for id in ["larger", "other"] {
+        limit_of(&world, id, Access::limited(["links:read"]).unwrap());
+    }
+    reads.begin_endless("larger");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| limit_of(&world, "larger", Access::Full));
+        while reads.again.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        limit_of(&world, "other", Access::Full);
+        assert!(reads.end_endless(), "the other owner waited");
+        waiting.join().unwrap();
+    });
+    for token in larger.iter().chain(&other) {
+        assert_eq!(permissions(&world, token), 4);
+    }
+}
+
+/// Another process answers for an owner as soon as its own keys were read, and fills the slots of
+/// others, whatever else it has to read.
+#[cfg(feature = "sqlite")]
+#[test]
+fn another_process_reads_owners_in_turn() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::shared(Duration::from_secs(1)).unwrap();
+    let open = || Sqlite::open_or_create(directory.path().join("keys.db"), options).unwrap().0;
+    let (here, _) = large(open());
+    let (_, larger) = create(&here, "larger");
+    let (_, other) = create(&here, "other");
+    let (there, reads) = large(open());
+    reads.begin_endless("larger");
+    here.clock.advance(Duration::from_secs(1));
+    let superseded = Err(VerifyError::Rejected(RejectReason::Superseded));
+    let invalidate = |id: &str| {
+        here.admin.invalidate_owner_tokens_issued_before(&owner(id), here.now()).unwrap();
+    };
+    let await_answer = |tokens: &[Token]| {
+        for token in tokens {
+            while there.verifier.verify(token.expose()).map(|_| ()) != superseded {
+                std::thread::yield_now();
+            }
+        }
+    };
+    invalidate("larger");
+    while reads.again.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    invalidate("other");
+    await_answer(&other);
+    assert!(reads.end_endless(), "the other owner waited");
+    await_answer(&larger);
 }
 
 /// Another process learns of a suspension, of settings and of a lower maximum access without a look at

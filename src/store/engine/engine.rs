@@ -1,15 +1,15 @@
 //! The engine: makes a change durable, then publishes it in the index.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use super::affected::{AffectedRecords, binds_sweep};
 use super::group_commit::{CommitGuard, GroupCommit, Outcome};
-use super::index_sync::UnsettledOwner;
 use super::key_purging::KeyPurge;
 use super::pruning::Retention;
 use super::records::{AppliedLog, Records};
 use super::recovery::Recovery;
+use super::settling::Readings;
 use super::worker::Signal;
 use crate::backend::{
     Applied, BackendError, BackendErrorKind, Change, DamagedRecord, Operation, Rejection, Repaired,
@@ -37,9 +37,8 @@ pub(in crate::store) struct Engine {
     retention: Retention,
     key_retention: Retention,
     key_purge: KeyPurge,
-    /// Held while a thread reads the keys of an owner again. Without it, each of several callers that
-    /// wait for one owner would read them all.
-    reading: Mutex<()>,
+    /// The readings of the keys of large owners that changed.
+    pub(super) readings: Readings,
 }
 
 impl Engine {
@@ -56,7 +55,7 @@ impl Engine {
             retention,
             key_retention,
             key_purge: KeyPurge::default(),
-            reading: Mutex::default(),
+            readings: Readings::default(),
         }
     }
 
@@ -293,43 +292,6 @@ impl Engine {
         self.await_published()?;
         let _ = self.settle_owner(owner);
         Ok(())
-    }
-
-    /// Waits until the slots of an owner's keys are as its record says. If they can't be now, the
-    /// store can't answer for the owner until they are.
-    pub(super) fn settle_owner(&self, owner: &OwnerId) -> Result<(), Error> {
-        let is_read = || self.records.index.unread(owner).is_none();
-        if is_read() {
-            return Ok(());
-        }
-        let mut unsettled = UnsettledOwner { records: &self.records, owner, is_settled: false };
-        let mut read = self.read_keys_again(owner);
-        // A thread that reloads the owner whole holds the log, and may have put all its keys meanwhile.
-        let _applied_log = self.records.lock_applied_log();
-        if is_read() {
-            read = Ok(());
-        }
-        unsettled.is_settled = read.is_ok();
-        drop(unsettled);
-        read
-    }
-
-    /// Puts the keys of an owner again if their records must be read, a page at a time. What was
-    /// committed before holds when this returns.
-    fn read_keys_again(&self, owner: &OwnerId) -> Result<(), Error> {
-        let _alone = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(ticket) = self.records.index.unread(owner) else { return Ok(()) };
-        let mut before = None;
-        loop {
-            let _guard = self.lock_commits()?;
-            let _applied_log = self.records.lock_applied_log();
-            before = self.records.put_keys_again(owner, before)?;
-            if before.is_none() {
-                self.records.index.end_unread(owner, ticket);
-                self.records.refills.wake();
-                return Ok(());
-            }
-        }
     }
 
     /// Deletes events older than `before` in steps, and returns the count. Other threads commit
