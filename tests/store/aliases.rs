@@ -11,7 +11,7 @@ use keyhasp::{
 };
 
 use crate::common::keep_open::KeepOpen;
-use crate::common::{World, builder, clock, owner, prefix};
+use crate::common::{World, clock, owner, prefix};
 
 /// A service before and after it renamed `links:read` and took `links:export` out.
 struct Service {
@@ -194,6 +194,8 @@ fn only_administrators_list_them_and_damaged_keys_are_named() {
     use keyhasp::authority::{Actor, Authority, Role};
     use keyhasp::backend::DamagedRecord;
     use keyhasp::testing::Failing;
+
+    use crate::common::builder;
     let (clock, backend) = (clock(), Arc::new(Failing::new(Memory::new())));
     let store = builder(&clock, 1).open_on(Arc::<Failing<Memory>>::clone(&backend)).unwrap();
     let world = World::of(Arc::new(store) as Arc<dyn KeyStore>, clock);

@@ -244,7 +244,7 @@ fn a_damaged_record_is_told() {
         let world = World::of(Arc::new(store) as Arc<dyn KeyStore>, clock);
         let (_, issued) = world.owner("org");
         let record = record(issued.key.id);
-        backend.damage(record.clone());
+        backend.damage(record);
         match world.admin.explain(issued.token.expose()).unwrap() {
             Explanation::Damaged(damage) => assert_eq!(damage.record, record),
             other => panic!("{other:?}"),

@@ -198,7 +198,8 @@ fn a_change_that_another_caller_has_made_holds_once_a_call_finds_it() {
 /// A process that changes an owner reads a newer one of its id than it knows.
 #[test]
 fn no_key_of_a_purged_owner_lives_on_in_a_process_that_changes_its_successor() {
-    let changes: [(&str, fn(&Process)); 5] = [
+    type Change = fn(&Process);
+    let changes: [(&str, Change); 5] = [
         ("limit", |it| {
             let read_only = UpdateOwner::new().max_access(Access::ReadOnly);
             let _ = it.admin.update_owner(&owner("org"), read_only).unwrap();

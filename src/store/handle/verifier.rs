@@ -96,6 +96,7 @@ impl Verifier {
     }
 
     /// Returns the store.
+    #[cfg(feature = "tower")]
     pub(crate) fn store(&self) -> Arc<dyn KeyStore> {
         Arc::clone(&self.store)
     }
