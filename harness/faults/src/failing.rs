@@ -14,6 +14,10 @@ use crate::vfs::{Call, Kind, Operation, Verdict, Watcher};
 /// The name of the store's recovery thread.
 const RECOVERY: &str = "keyhasp-recover";
 
+/// The name of the store's thread that fetches leases. Either it or the test's thread fetches one, by
+/// chance: their operations count together, since neither goes on while the other fetches.
+const LEASES: &str = "keyhasp-leases";
+
 /// A way for an operation to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -98,7 +102,8 @@ struct State {
 #[derive(Debug)]
 struct Armed {
     plan: Plan,
-    /// The thread whose operations count; `None` for all threads.
+    /// The thread whose operations count, with those of the thread that fetches leases; `None` for all
+    /// threads.
     of: Option<ThreadId>,
     counted: u64,
 }
@@ -111,7 +116,8 @@ impl Failing {
         Self { directory, state: Mutex::default(), released: Condvar::new() }
     }
 
-    /// Counts this thread's operations from now on, and lets them fail as planned.
+    /// Counts the operations of this thread, and of the one that fetches leases, from now on, and lets them
+    /// fail as planned.
     ///
     /// After the first failure the store's recovery thread waits before its next operation until
     /// the test [releases](Failing::release) it, so that the test can look at indeterminate
@@ -183,7 +189,8 @@ impl Watcher for Failing {
                 return otherwise;
             }
         } else {
-            if armed.of.is_some_and(|of| of != thread.id()) {
+            let counts = |of| of == thread.id() || thread.name() == Some(LEASES);
+            if !armed.of.is_none_or(counts) {
                 return otherwise;
             }
             armed.counted += 1;
