@@ -31,7 +31,7 @@ const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 ///   than the request costs.
 /// - `t` is the number of seconds until the burst is whole again, or until the quota is refilled. A quota
 ///   that is never refilled has none. In the answer to a request rejected for its rate it is the time of
-///   `Retry-After`: by the draft that must not end before `t` does.
+///   `Retry-After`: by the draft that should not end before `t` does.
 /// - A quota has no item in `RateLimit-Policy`. That needs `q`, the quota's size, which a verification
 ///   doesn't know: it would have to read the database.
 /// - A quota whose rest this process doesn't know ([`VerifiedKey::quota`]) isn't shown.

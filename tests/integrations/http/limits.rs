@@ -155,6 +155,8 @@ fn a_refused_rate_is_told_in_the_services_headers() {
     for (refilled_at, told) in [
         (None, "\"owner-quota\";r=0"),
         (Some(now.saturating_add(HOUR)), "\"owner-quota\";r=0;t=3600"),
+        // A refill that is due now: no client comes again at once.
+        (Some(now), "\"owner-quota\";r=0;t=1"),
     ] {
         let holder = LimitHolder::Owner;
         stage.reject(VerifyError::Rejected(RejectReason::QuotaExhausted { holder, refilled_at }));
