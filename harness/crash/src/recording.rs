@@ -365,16 +365,17 @@ impl Recording {
     }
 
     /// Counts acknowledgements of the one thread before which the file of commits was written, then
-    /// synced, and not written again.
+    /// synced. What is written between that and the acknowledgement may be usage, which a thread of the
+    /// store writes each second.
     pub(crate) fn count_syncs(&self, total: &mut Total) {
         let (mut is_written, mut is_synced) = (false, false);
         let file = self.engine.commits_to();
         for entry in &self.entries {
             match entry {
                 Entry::Write(path, ..) if path.ends_with(file) => {
-                    (is_written, is_synced) = (true, false);
+                    is_written = true;
                 }
-                Entry::Sync(path) if path.ends_with(file) => is_synced = true,
+                Entry::Sync(path) if path.ends_with(file) => is_synced = is_written,
                 Entry::Said(text) => match Line::parse(text.trim_end()) {
                     Ok(Line::Intent(..)) => (is_written, is_synced) = (false, false),
                     Ok(Line::Done(..)) if is_written && is_synced => total.synced += 1,
