@@ -16,22 +16,30 @@ use keyhasp::backend::{
     Backend, BackendError, BackendErrorKind, BackendLayer, Change, CommitOutcome, Memory, Scanned,
 };
 use keyhasp::id::OwnerId;
-use keyhasp::key::{KeyRecord, RejectReason};
+use keyhasp::key::{KeyRecord, OwnerRecord, RejectReason, StoreRules};
+use keyhasp::store::{Unavailable, UsageSettings};
 use keyhasp::{
-    Access, AdminKeys, Clock, CreateKey, CreateOwner, Issued, KeyId, KeyStore, Store, UpdateKey,
-    UpdateOwner, VerifyError,
+    Access, AdminKeys, ChangeRules, Clock, CreateKey, CreateOwner, Error, Issued, KeyId, KeyStore,
+    Store, UpdateKey, UpdateOwner, VerifyError,
 };
 
 use crate::common::{World, builder, clock, owner};
 
-/// What happens before a key is read.
-type BeforeKey = Box<dyn FnMut() -> Result<(), BackendError> + Send>;
+/// What happens before a call of the backend.
+type Hook = Mutex<Option<Box<dyn FnMut() -> Result<(), BackendError> + Send>>>;
 
-/// A backend that counts the scans of the owner `org`, and does something before it reads a key.
+fn call(hook: &Hook) -> Result<(), BackendError> {
+    hook.lock().unwrap().as_mut().map_or(Ok(()), |before| before())
+}
+
+/// A backend that counts the scans of the owner `org`, and does something before it reads a key or an
+/// owner, or commits.
 struct Watched {
     sqlite: Sqlite,
     scans: AtomicUsize,
-    before_key: Mutex<Option<BeforeKey>>,
+    before_key: Hook,
+    before_owner: Hook,
+    before_commit: Hook,
 }
 
 impl fmt::Debug for Watched {
@@ -57,10 +65,18 @@ impl BackendLayer for Watched {
     }
 
     fn key(&self, id: KeyId) -> Result<Option<KeyRecord>, BackendError> {
-        if let Some(before) = &mut *self.before_key.lock().unwrap() {
-            before()?;
-        }
+        call(&self.before_key)?;
         Backend::key(&self.sqlite, id)
+    }
+
+    fn owner(&self, id: &OwnerId) -> Result<Option<OwnerRecord>, BackendError> {
+        call(&self.before_owner)?;
+        Backend::owner(&self.sqlite, id)
+    }
+
+    fn commit(&self, batch: &[Change]) -> Result<CommitOutcome, BackendError> {
+        call(&self.before_commit)?;
+        self.sqlite.commit(batch)
     }
 }
 
@@ -74,9 +90,15 @@ impl Process {
     fn open(path: &Path, seed: u64) -> Self {
         let options = SqliteOptions::shared(Duration::from_secs(3_600)).unwrap();
         let sqlite = Sqlite::open_or_create(path, options.sync_off_for_tests()).unwrap().0;
-        let (scans, before_key) = (AtomicUsize::default(), Mutex::default());
-        let backend = Arc::new(Watched { sqlite, scans, before_key });
-        let builder = builder(&clock(), seed).without_sweeps_for_tests();
+        let backend = Arc::new(Watched {
+            sqlite,
+            scans: AtomicUsize::default(),
+            before_key: Hook::default(),
+            before_owner: Hook::default(),
+            before_commit: Hook::default(),
+        });
+        let usage = UsageSettings::new().interval(Duration::from_secs(3_600));
+        let builder = builder(&clock(), seed).without_sweeps_for_tests().usage(usage);
         let store = Arc::new(builder.open_on(Arc::<Watched>::clone(&backend)).unwrap());
         let admin = AdminKeys::new(Arc::clone(&store) as Arc<dyn KeyStore>, "root").unwrap();
         Self { store, admin, backend }
@@ -271,6 +293,108 @@ fn an_owner_that_is_resumed_comes_after_its_keys() {
         assert_eq!(b.verdict(&issued), rejected(RejectReason::Revoked));
         assert_eq!(b.verdict(&other), Ok(()));
     }
+}
+
+/// A key that was purged while its owner was suspended is still in the index when the owner is read
+/// whole.
+#[test]
+fn an_owner_that_is_resumed_comes_after_its_purged_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b, issued) = two(directory.path());
+    let other = a.admin.create(&owner("org"), CreateKey::new(Access::Full)).unwrap();
+    let _ = a.admin.suspend_owner(&owner("org")).unwrap();
+    b.store.refresh().unwrap();
+    let _ = a.admin.revoke(issued.key.id).unwrap();
+    a.admin.purge(issued.key.id).unwrap();
+    let narrowed = UpdateOwner::new().max_access(Access::ReadOnly);
+    let _ = a.admin.update_owner(&owner("org"), narrowed).unwrap();
+    let _ = a.admin.resume_owner(&owner("org")).unwrap();
+    let io = || Err(BackendError::new(BackendErrorKind::Io, "watched", "key"));
+    *b.backend.before_key.lock().unwrap() = Some(Box::new(io));
+    b.store.refresh().unwrap_err();
+    for issued in [&issued, &other] {
+        assert_eq!(b.verdict(issued), rejected(RejectReason::Suspended));
+    }
+    *b.backend.before_key.lock().unwrap() = None;
+    b.store.refresh().unwrap();
+    assert_eq!(b.verdict(&issued), Err(VerifyError::Unrecognized));
+    assert!(!b.allows_writing(&other));
+}
+
+/// What recovery reads may be newer than the log that it has read.
+#[test]
+fn an_owner_that_is_resumed_beside_a_recovery_comes_after_its_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b, issued) = two(directory.path());
+    let other = a.admin.create(&owner("org"), CreateKey::new(Access::Full)).unwrap();
+    let _ = a.admin.suspend_owner(&owner("org")).unwrap();
+    b.store.refresh().unwrap();
+    let (admin, id) = (a.admin.clone(), issued.key.id);
+    let backend = Arc::downgrade(&b.backend);
+    *b.backend.before_commit.lock().unwrap() = Some(Box::new(move || {
+        let admin = admin.clone();
+        let mut acts = Some(move || {
+            let _ = admin.revoke(id).unwrap();
+            let _ = admin.resume_owner(&owner("org")).unwrap();
+        });
+        let backend = backend.upgrade().unwrap();
+        *backend.before_owner.lock().unwrap() = Some(Box::new(move || {
+            if let Some(act) = acts.take() {
+                act();
+            }
+            Ok(())
+        }));
+        Err(BackendError::new(BackendErrorKind::OutcomeUnknown, "watched", "commit"))
+    }));
+    let renamed = UpdateOwner::new().max_access(Access::ReadOnly);
+    let updated = b.admin.update_owner(&owner("org"), renamed);
+    assert!(matches!(updated, Err(Error::OutcomeUnknown(_))), "{updated:?}");
+    b.store.recover().unwrap();
+    assert_eq!(b.verdict(&issued), rejected(RejectReason::Revoked));
+    assert_eq!(b.verdict(&other), Ok(()));
+}
+
+/// An item of many that needs no change isn't acknowledged before it holds, though others are committed.
+#[test]
+fn an_item_of_many_that_was_revoked_elsewhere_is_answered_once_that_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b, issued) = two(directory.path());
+    let other = b.admin.create(&owner("org"), CreateKey::new(Access::Full)).unwrap();
+    let _ = a.admin.revoke(issued.key.id).unwrap();
+    let backend = Arc::downgrade(&b.backend);
+    *b.backend.before_commit.lock().unwrap() = Some(Box::new(move || {
+        let io = || Err(BackendError::new(BackendErrorKind::Io, "watched", "key"));
+        let backend = backend.upgrade().unwrap();
+        *backend.before_key.lock().unwrap() = Some(Box::new(io));
+        Ok(())
+    }));
+    let ids = [issued.key.id, other.key.id];
+    let outcomes: Vec<_> = b.admin.revoke_many(ids).map(|outcome| outcome.is_ok()).collect();
+    assert_eq!(outcomes, [false, true]);
+    *b.backend.before_key.lock().unwrap() = None;
+    b.store.recover().unwrap();
+    for issued in [&issued, &other] {
+        assert_eq!(b.verdict(issued), rejected(RejectReason::Revoked));
+    }
+}
+
+/// Nothing is in doubt in a process that learns from its own commit that another one changed the rules: it
+/// can be closed, and loses no use.
+#[test]
+fn a_change_beside_new_rules_needs_no_recovery() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b, issued) = two(directory.path());
+    let (_, more) = (b.verdict(&issued), a.owner("more"));
+    let rules = StoreRules { unique_names: true, ..StoreRules::default() };
+    let _ = a.admin.change_rules(ChangeRules::new().rules(rules)).unwrap();
+    let _ = b.admin.revoke(more.key.id).unwrap();
+    let changed = Unavailable::RulesChanged;
+    assert_eq!(b.verdict(&issued), Err(VerifyError::Unavailable(changed)));
+    assert_eq!(b.store.health().unavailable, Some(changed));
+    b.store.close().unwrap();
+    a.store.refresh().unwrap();
+    assert!(a.admin.get(issued.key.id).unwrap().usage.unwrap().last_used_at.is_some());
+    assert_eq!(a.verdict(&more), rejected(RejectReason::Revoked));
 }
 
 /// The log is read again after the records: what came between is no later than they are.

@@ -120,6 +120,34 @@ fn an_owner_in_doubt_puts_all_its_keys_in_doubt() {
     }
 }
 
+/// Keys of an owner that has pieces to go aren't taken for those of an earlier owner.
+#[test]
+fn a_purge_of_unknown_outcome_takes_no_live_key() {
+    for (moment, took_effect) in moments() {
+        let clock = clock();
+        let backend = Arc::new(Failing::new(Memory::new()));
+        let store = builder(&clock, 3).without_sweeps_for_tests();
+        let store = store.open_on(Arc::<Failing<Memory>>::clone(&backend)).unwrap();
+        let world = World::of(Arc::new(store), clock);
+        let (_, first) = world.owner("org");
+        let replacement = Some(CreateKey::new(Access::Full));
+        let revoked = world.admin.revoke_all(&owner("org"), replacement).unwrap();
+        let replacement = revoked.replacement.unwrap();
+        world.admin.suspend_owner(&owner("org")).unwrap();
+        fail_next_commit(&backend, moment);
+        let purged = world.admin.purge_owner(&owner("org"));
+        assert!(matches!(purged, Err(Error::OutcomeUnknown(_))), "{purged:?}");
+        heal(&world, &backend);
+        let expected = if took_effect {
+            [Err(VerifyError::Unrecognized), Err(VerifyError::Unrecognized)]
+        } else {
+            world.admin.resume_owner(&owner("org")).unwrap();
+            [Err(VerifyError::Rejected(RejectReason::Revoked)), Ok(())]
+        };
+        assert_eq!([&first, &replacement].map(|issued| verify(&world, &issued.token)), expected);
+    }
+}
+
 #[test]
 fn a_rotation_or_creation_of_unknown_outcome_is_found_out() {
     for (moment, took_effect) in moments() {

@@ -9,7 +9,7 @@ use super::key_purging::KeyPurge;
 use super::pruning::Retention;
 use super::readings::Readings;
 use super::records::{AppliedLog, Records};
-use super::recovery::Recovery;
+use super::recovery::{Recovery, is_rules_changed};
 use super::worker::Signal;
 use crate::backend::{
     Applied, BackendError, BackendErrorKind, Change, DamagedRecord, Operation, Rejection, Repaired,
@@ -244,7 +244,9 @@ impl Engine {
             }
         } else {
             let changes: Vec<&Change> = applied.iter().map(|(change, _)| *change).collect();
-            if self.publish_log(&changes, &mut applied_log).is_err() {
+            let published = self.publish_log(&changes, &mut applied_log);
+            // With other rules than its own the store answers nothing, so none is in doubt.
+            if published.is_err_and(|error| !is_rules_changed(&error)) {
                 unpublished.extend(changes.into_iter().cloned());
             }
         }

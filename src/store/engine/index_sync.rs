@@ -40,7 +40,7 @@ impl Records {
         let shown = ScannedOwner { suspended, ..owner.into() };
         let reach = self.index.change_owner(&shown, made);
         match reach.map_err(|error| self.index_error(error))? {
-            Reach::Few => self.reload_owner(&owner.id).map(|_exists| ()),
+            Reach::Few => self.reload_owner_as(&owner.id, suspended, false).map(|_exists| ()),
             Reach::Nothing => Ok(()),
             Reach::Rules | Reach::Records => {
                 if reach == Ok(Reach::Rules) || made == Made::Elsewhere {
@@ -110,17 +110,27 @@ impl Records {
 
     /// Reads an owner and its keys from the backend into the index. Returns whether the owner
     /// exists. The keys of an owner whose record is damaged or lost are damaged too: what they may
-    /// do isn't known.
+    /// do isn't known. An owner that is suspended in the index stays so: an event that isn't applied
+    /// yet tells of its resumption, and a key that it doesn't have any more may still be there.
     pub(super) fn reload_owner(&self, owner: &OwnerId) -> Result<bool, Error> {
-        self.reload_owner_as(owner, false)
+        self.reload_owner_as(owner, self.index.is_suspended(owner), false)
     }
 
-    /// Reads an owner and its keys. With `may_be_replaced`, an earlier owner of the id may have keys in the
-    /// index: the owner gets another number, and those keys are removed.
-    fn reload_owner_as(&self, owner: &OwnerId, may_be_replaced: bool) -> Result<bool, Error> {
+    /// Reads an owner and its keys. With `suspended` it is suspended whatever its record says. With
+    /// `may_be_replaced`, an earlier owner of the id may have keys in the index: the owner gets another
+    /// number, and those keys are removed.
+    pub(super) fn reload_owner_as(
+        &self,
+        owner: &OwnerId,
+        suspended: bool,
+        may_be_replaced: bool,
+    ) -> Result<bool, Error> {
         let mut records = Vec::new();
-        self.backend.scan_owner(owner, &mut |scanned| {
+        self.backend.scan_owner(owner, &mut |mut scanned| {
             self.note_scanned(&scanned);
+            if let Scanned::Owner(owner) = &mut scanned {
+                owner.suspended |= suspended;
+            }
             records.push(scanned);
         })?;
         let exists = records.iter().any(|record| matches!(record, Scanned::Owner(_)));
@@ -194,7 +204,7 @@ impl Records {
             }
             Err(error) if error.damage().is_none() => return Err(error.into()),
             _ => {
-                let exists = self.reload_owner_as(owner, may_be_replaced)?;
+                let exists = self.reload_owner_as(owner, false, may_be_replaced)?;
                 return Ok(Reloaded { exists, ..Reloaded::default() });
             }
         }

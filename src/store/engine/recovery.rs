@@ -10,7 +10,6 @@ use super::group_commit::CommitGuard;
 use super::records::{AppliedLog, Records};
 use super::worker::{Next, Signal, Worked};
 use crate::backend::{Change, Sharing};
-use crate::store::index::Made;
 use crate::store::types::error::Error;
 use crate::store::types::verify_error::Unavailable;
 
@@ -105,7 +104,13 @@ impl Recovery {
             let mut applied_log = self.records.lock_applied_log();
             let mut affected = mem::take(&mut *self.lock());
             if let Err(error) = self.reload(&mut affected, &mut applied_log) {
-                self.note_indeterminate(affected);
+                if is_rules_changed(&error) {
+                    // The store answers nothing any more, whatever became of them. It can still write
+                    // what was used when it is closed.
+                    self.records.availability.set_recovered();
+                } else {
+                    self.note_indeterminate(affected);
+                }
                 return Err(error);
             }
             // Leases are written without the commit guard, so one may have failed meanwhile.
@@ -133,7 +138,12 @@ impl Recovery {
             // The log has told of them, and of their successors' keys.
             affected.replaced.clear();
         }
-        self.records.reload(affected, Made::Elsewhere)
+        for owner in &affected.replaced {
+            // Whether the purge took effect isn't known: its keys may be live.
+            self.records.reload_owner_as(owner, false, true)?;
+        }
+        affected.replaced.clear();
+        self.records.reload_and_catch_up(affected, applied_log)
     }
 
     fn lock(&self) -> MutexGuard<'_, AffectedRecords> {
@@ -141,11 +151,18 @@ impl Recovery {
     }
 }
 
+/// Returns whether another process has changed the rules: this one can't follow until it is opened again.
+pub(super) fn is_rules_changed(error: &Error) -> bool {
+    matches!(error, Error::Unavailable(Unavailable::RulesChanged))
+}
+
 /// Returns when the recovery thread tries again, after an attempt with this result.
 pub(in crate::store) fn next_attempt(result: Result<(), Error>, pause: &mut Duration) -> Worked {
     let next = match &result {
         // A missing pepper can't be added while the store is open.
-        Ok(()) | Err(Error::Pepper { .. } | Error::Unavailable(Unavailable::Closed)) => {
+        Ok(())
+        | Err(Error::Pepper { .. })
+        | Err(Error::Unavailable(Unavailable::Closed | Unavailable::RulesChanged)) => {
             *pause = FIRST_PAUSE;
             Next::WhenWoken
         }

@@ -2,7 +2,7 @@
 
 use super::affected::AffectedRecords;
 use super::records::{AppliedLog, Records};
-use crate::backend::{EventFilter, EventQuery};
+use crate::backend::{EventFilter, EventQuery, Sharing};
 use crate::event::{Event, EventKind};
 use crate::id::OwnerId;
 use crate::store::index::Made;
@@ -49,6 +49,25 @@ impl Records {
     /// may be newer: it ends at a reading of the log that shows nothing new.
     pub(super) fn catch_up(&self, applied_log: &mut AppliedLog) -> Result<(), Error> {
         while self.refresh_page(applied_log)? {}
+        self.put_resumed(applied_log)
+    }
+
+    /// Reads records of which the log needn't tell, and then the log to its end if other processes write
+    /// it: before that no owner is resumed.
+    pub(in crate::store) fn reload_and_catch_up(
+        &self,
+        affected: &AffectedRecords,
+        applied_log: &mut AppliedLog,
+    ) -> Result<(), Error> {
+        self.reload_but_resume(affected, Made::Elsewhere, &mut applied_log.resumed)?;
+        match self.backend.sharing() {
+            Sharing::Shared { .. } => self.catch_up(applied_log),
+            Sharing::Exclusive => self.put_resumed(applied_log),
+        }
+    }
+
+    /// Puts the owners that were resumed. Each is noted until it was put.
+    fn put_resumed(&self, applied_log: &mut AppliedLog) -> Result<(), Error> {
         while let Some(owner) = applied_log.resumed.first_entry() {
             self.put_owner(owner.get(), Made::Elsewhere)?;
             owner.remove();

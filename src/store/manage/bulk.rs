@@ -113,7 +113,11 @@ fn commit_together<'a, I, T>(
     });
     match answered {
         Ok(answers) => {
-            let items = answers.into_iter().zip(items);
+            // Those that changed are committed. What was found as it should be must hold here too.
+            let holds = changed.iter().all(|is| *is) || engine.await_published().is_ok();
+            let answered = answers.into_iter().zip(&changed);
+            let answered = answered.map(|(answer, changed)| answer.filter(|_| *changed || holds));
+            let items = answered.zip(items);
             items.map(|(answer, item)| answer.map_or_else(|| alone(item), Ok)).collect()
         }
         Err(error) => {

@@ -10,7 +10,7 @@ use super::quota_leases::QuotaLeases;
 use crate::backend::{BackendError, BackendErrorKind, Damage, UsageChange, UsageSubject};
 use crate::key::{Lease, LeaseRequest, QuotaState, VersionedQuota};
 use crate::store::engine::{AffectedRecords, Next, Worked};
-use crate::store::index::{LeaseWord, Leased, LeftWord, Made};
+use crate::store::index::{LeaseWord, Leased, LeftWord};
 use crate::store::types::error::Error;
 use crate::store::types::reserved::Whose;
 use crate::store::types::verify_error::Unavailable;
@@ -406,7 +406,7 @@ impl QuotaLeases {
 
     /// Reloads the record of an account.
     fn reloaded(&self, account: &Account) -> Outcome {
-        let _applied_log = self.engine.records.lock_applied_log();
+        let mut applied_log = self.engine.records.lock_applied_log();
         if self.engine.records.availability.is_recovering() {
             return Outcome::Failed(Unavailable::Quota { retry_after: self.waits.later() });
         }
@@ -415,7 +415,7 @@ impl QuotaLeases {
             UsageSubject::Key(key) => _ = affected.keys.insert(key, account.owner),
             UsageSubject::Owner(owner) => _ = affected.owners.insert(owner),
         }
-        match self.engine.records.reload(&affected, Made::Elsewhere) {
+        match self.engine.records.reload_and_catch_up(&affected, &mut applied_log) {
             Ok(()) => Outcome::Changed,
             Err(_) => Outcome::Failed(Unavailable::Quota { retry_after: self.waits.later() }),
         }
