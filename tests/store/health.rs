@@ -216,3 +216,18 @@ fn a_hook_that_panics_is_called_again_with_the_next_change() {
     assert_eq!(hear(), [HealthProblem::ClockAhead, HealthProblem::Thread("keyhasp-health")]);
     until(&store, |health| !thread_of(health, "keyhasp-health").work.is_failing);
 }
+
+/// A command may close the store before the thread has looked at it once.
+#[test]
+fn a_hook_hears_nothing_of_the_closing_of_its_store() {
+    let (says, said) = mpsc::channel();
+    for seed in 0..500 {
+        let says = says.clone();
+        let hook = move |health: &Health| says.send(health.problems()).unwrap();
+        let store = builder(&clock(), seed).on_health_change(hook).open(Memory::new()).unwrap();
+        store.close().unwrap();
+    }
+    drop(says);
+    // Ends when the last thread has.
+    assert_eq!(said.recv(), Err(mpsc::RecvError));
+}

@@ -77,6 +77,10 @@ impl HealthWatch {
         let (watch, mut told) = (Arc::clone(self), Vec::new());
         let work = move || {
             let health = watch.now();
+            if health.unavailable == Some(Unavailable::Closed) {
+                // The service has closed it, perhaps before the first look.
+                return Worked::well(Next::Never);
+            }
             let problems = health.problems();
             if problems != told {
                 // Before the call: a hook that panics doesn't hear the same again at once.
