@@ -129,11 +129,14 @@ impl Recovery {
         affected: &mut AffectedRecords,
         applied_log: &mut AppliedLog,
     ) -> Result<(), Error> {
-        if matches!(self.records.backend.sharing(), Sharing::Shared { .. }) {
-            if affected.metadata {
-                // Before the log, which takes rules that this process doesn't know for another one's.
-                self.records.put_metadata(&self.records.stored_metadata()?)?;
+        if let Some(written) = &affected.written_metadata {
+            let stored = self.records.stored_metadata()?;
+            // Before the log, which takes rules that this process doesn't know for another one's.
+            if stored == **written {
+                self.records.put_metadata(&stored)?;
             }
+        }
+        if matches!(self.records.backend.sharing(), Sharing::Shared { .. }) {
             self.records.catch_up(applied_log)?;
             // The log has told of them, and of their successors' keys.
             affected.replaced.clear();

@@ -1,0 +1,157 @@
+//! Owners that are resumed beside other changes.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+
+use keyhasp::backend::{BackendError, BackendErrorKind};
+use keyhasp::key::RejectReason;
+use keyhasp::{Access, CreateKey, Error, KeyStore, UpdateKey, UpdateOwner, VerifyError};
+
+use super::{rejected, two};
+use crate::common::owner;
+
+/// The owner is suspended until its keys are as they were when it was resumed.
+#[test]
+fn an_owner_that_is_resumed_comes_after_its_keys() {
+    for fails in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let (a, b, issued) = two(directory.path());
+        let other = a.admin.create(&owner("org"), CreateKey::new(Access::Full)).unwrap();
+        let _ = a.admin.suspend_owner(&owner("org")).unwrap();
+        b.store.refresh().unwrap();
+        let _ = a.admin.revoke(issued.key.id).unwrap();
+        let _ = a.admin.resume_owner(&owner("org")).unwrap();
+        let (say, heard) = mpsc::channel();
+        let (store, token) = (Arc::downgrade(&b.store), issued.token.expose().to_owned());
+        *b.backend.before_key.lock().unwrap() = Some(Box::new(move || {
+            say.send(store.upgrade().unwrap().verify(token.as_bytes()).map(drop)).unwrap();
+            match fails {
+                false => Ok(()),
+                true => Err(BackendError::new(BackendErrorKind::Io, "watched", "key")),
+            }
+        }));
+        assert_eq!(b.store.refresh().is_err(), fails);
+        assert_eq!(heard.recv().unwrap(), rejected(RejectReason::Suspended));
+        if fails {
+            assert_eq!(b.verdict(&issued), rejected(RejectReason::Suspended));
+            *b.backend.before_key.lock().unwrap() = None;
+            b.store.refresh().unwrap();
+        }
+        assert_eq!(b.verdict(&issued), rejected(RejectReason::Revoked));
+        assert_eq!(b.verdict(&other), Ok(()));
+    }
+}
+
+/// A key that was purged while its owner was suspended is still in the index when the owner is read
+/// whole.
+#[test]
+fn an_owner_that_is_resumed_comes_after_its_purged_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b, issued) = two(directory.path());
+    let other = a.admin.create(&owner("org"), CreateKey::new(Access::Full)).unwrap();
+    let _ = a.admin.suspend_owner(&owner("org")).unwrap();
+    b.store.refresh().unwrap();
+    let _ = a.admin.revoke(issued.key.id).unwrap();
+    a.admin.purge(issued.key.id).unwrap();
+    let narrowed = UpdateOwner::new().max_access(Access::ReadOnly);
+    let _ = a.admin.update_owner(&owner("org"), narrowed).unwrap();
+    let _ = a.admin.resume_owner(&owner("org")).unwrap();
+    let io = || Err(BackendError::new(BackendErrorKind::Io, "watched", "key"));
+    *b.backend.before_key.lock().unwrap() = Some(Box::new(io));
+    b.store.refresh().unwrap_err();
+    for issued in [&issued, &other] {
+        assert_eq!(b.verdict(issued), rejected(RejectReason::Suspended));
+    }
+    *b.backend.before_key.lock().unwrap() = None;
+    b.store.refresh().unwrap();
+    assert_eq!(b.verdict(&issued), Err(VerifyError::Unrecognized));
+    assert!(!b.allows_writing(&other));
+}
+
+/// What recovery reads may be newer than the log that it has read.
+#[test]
+fn an_owner_that_is_resumed_beside_a_recovery_comes_after_its_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b, issued) = two(directory.path());
+    let other = a.admin.create(&owner("org"), CreateKey::new(Access::Full)).unwrap();
+    let _ = a.admin.suspend_owner(&owner("org")).unwrap();
+    b.store.refresh().unwrap();
+    let (admin, id) = (a.admin.clone(), issued.key.id);
+    let backend = Arc::downgrade(&b.backend);
+    *b.backend.before_commit.lock().unwrap() = Some(Box::new(move || {
+        let admin = admin.clone();
+        let mut acts = Some(move || {
+            let _ = admin.revoke(id).unwrap();
+            let _ = admin.resume_owner(&owner("org")).unwrap();
+        });
+        let backend = backend.upgrade().unwrap();
+        *backend.before_owner.lock().unwrap() = Some(Box::new(move || {
+            if let Some(act) = acts.take() {
+                act();
+            }
+            Ok(())
+        }));
+        Err(BackendError::new(BackendErrorKind::OutcomeUnknown, "watched", "commit"))
+    }));
+    let renamed = UpdateOwner::new().max_access(Access::ReadOnly);
+    let updated = b.admin.update_owner(&owner("org"), renamed);
+    assert!(matches!(updated, Err(Error::OutcomeUnknown(_))), "{updated:?}");
+    b.store.recover().unwrap();
+    assert_eq!(b.verdict(&issued), rejected(RejectReason::Revoked));
+    assert_eq!(b.verdict(&other), Ok(()));
+}
+
+/// A process that commits without a pause holds up no call of another.
+#[test]
+fn a_call_reads_no_further_than_the_log_went_when_it_began() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b, issued) = two(directory.path());
+    let (one, other) = (a.owner("one"), a.owner("other"));
+    let commits = Arc::new(AtomicUsize::default());
+    let (admin, count) = (a.admin.clone(), Arc::clone(&commits));
+    let mut acts = (0..100).map(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let _ = admin.suspend_owner(&owner("one")).unwrap();
+        let _ = admin.resume_owner(&owner("one")).unwrap();
+        let _ = admin.update(other.key.id, UpdateKey::new().name("renamed")).unwrap();
+    });
+    *b.backend.before_key.lock().unwrap() = Some(Box::new(move || {
+        let _ = acts.next();
+        Ok(())
+    }));
+    let _ = b.admin.revoke(issued.key.id).unwrap();
+    assert!(commits.load(Ordering::Relaxed) < 10, "{commits:?}");
+    assert_eq!(b.verdict(&issued), rejected(RejectReason::Revoked));
+    // The owner is resumed though it is changed again before each reading ends.
+    for _ in 0..2 {
+        b.store.refresh().unwrap();
+    }
+    assert!(commits.load(Ordering::Relaxed) < 100, "{commits:?}");
+    assert_eq!(b.verdict(&one), Ok(()));
+}
+
+/// The log is read again after the owner: what came between is no later than its record.
+#[test]
+fn an_owner_that_is_resumed_while_the_log_is_read_comes_after_its_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let (a, b, issued) = two(directory.path());
+    let other = a.admin.create(&owner("org"), CreateKey::new(Access::Full)).unwrap();
+    let _ = a.admin.suspend_owner(&owner("org")).unwrap();
+    b.store.refresh().unwrap();
+    let narrowed = UpdateOwner::new().max_access(Access::ReadOnly);
+    let _ = a.admin.update_owner(&owner("org"), narrowed).unwrap();
+    let (admin, id) = (a.admin.clone(), issued.key.id);
+    let mut acts = Some(move || {
+        let _ = admin.revoke(id).unwrap();
+        let _ = admin.resume_owner(&owner("org")).unwrap();
+    });
+    *b.backend.before_owner.lock().unwrap() = Some(Box::new(move || {
+        if let Some(act) = acts.take() {
+            act();
+        }
+        Ok(())
+    }));
+    b.store.refresh().unwrap();
+    assert_eq!(b.verdict(&issued), rejected(RejectReason::Revoked));
+    assert_eq!(b.verdict(&other), Ok(()));
+}
