@@ -115,10 +115,11 @@ fn commit_together<'a, I, T>(
         Ok(answers) => {
             // Those that changed are committed. What was found as it should be must hold here too.
             let holds = changed.iter().all(|is| *is) || engine.await_published().is_ok();
-            let answered = answers.into_iter().zip(&changed);
-            let answered = answered.map(|(answer, changed)| answer.filter(|_| *changed || holds));
-            let items = answered.zip(items);
-            items.map(|(answer, item)| answer.map_or_else(|| alone(item), Ok)).collect()
+            let outcome = |((answer, changed), item)| match answer {
+                Some(answer) if changed || holds => Ok(answer),
+                _ => alone(item),
+            };
+            answers.into_iter().zip(changed).zip(items).map(outcome).collect()
         }
         Err(error) => {
             // Nothing has happened, and one item's damage may be the reason.
