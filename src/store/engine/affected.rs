@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::backend::{Applied, Change, Write};
 use crate::event::{Event, EventDraft, EventKind};
 use crate::id::{KeyId, OwnerId};
+use crate::key::StoreMetadata;
 
 /// Ids of the records that a change or an event is about.
 #[derive(Clone, Debug, Default)]
 pub(in crate::store) struct AffectedRecords {
     pub(in crate::store) metadata: bool,
+    /// The metadata that this process has written, if a change may have.
+    pub(super) written_metadata: Option<Box<StoreMetadata>>,
     /// Every record: an event doesn't tell which one it is about.
     pub(in crate::store) all: bool,
     pub(in crate::store) owners: BTreeSet<OwnerId>,
@@ -41,6 +44,7 @@ impl AffectedRecords {
         if change.lapse_expired_by.is_some() {
             affected.owners_of_lapses.extend(affected.keys.values());
         }
+        affected.written_metadata = written_metadata(change).last().cloned();
         affected
     }
 
@@ -66,6 +70,7 @@ impl AffectedRecords {
     /// Adds another set of records.
     pub(in crate::store) fn merge(&mut self, other: Self) {
         self.metadata |= other.metadata;
+        self.written_metadata = other.written_metadata.or(self.written_metadata.take());
         self.all |= other.all;
         self.owners.extend(other.owners);
         self.replaced.extend(other.replaced);
@@ -96,6 +101,14 @@ impl AffectedRecords {
             }
         }
     }
+}
+
+/// Returns the metadata that a change writes.
+pub(super) fn written_metadata(change: &Change) -> impl Iterator<Item = &Box<StoreMetadata>> {
+    change.operations.iter().filter_map(|operation| match &operation.write {
+        Write::CreateMetadata(metadata) | Write::ReplaceMetadata(metadata) => Some(metadata),
+        _ => None,
+    })
 }
 
 /// Returns whether a write changes no record as it is shown.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use super::affected::{AffectedRecords, binds_sweep};
+use super::affected::{AffectedRecords, binds_sweep, written_metadata};
 use super::group_commit::{CommitGuard, GroupCommit, Outcome};
 use super::key_purging::KeyPurge;
 use super::pruning::Retention;
@@ -267,9 +267,9 @@ impl Engine {
     /// that, as a key that is unblocked rests on its owner's suspension, or a new owner on the purge of
     /// an earlier one of its id.
     fn publish_log(&self, changes: &[&Change], applied_log: &mut AppliedLog) -> Result<(), Error> {
-        if changes.iter().any(|change| AffectedRecords::of_change(change).metadata) {
+        for metadata in changes.iter().flat_map(|change| written_metadata(change)) {
             // Before the log, which takes rules that this process doesn't know for another one's.
-            self.records.put_metadata(&self.records.stored_metadata()?)?;
+            self.records.put_metadata(metadata)?;
         }
         self.records.catch_up(applied_log)
     }

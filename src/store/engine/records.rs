@@ -104,9 +104,18 @@ pub(in crate::store) struct MetadataState {
 pub(in crate::store) struct AppliedLog {
     /// The number of the last event that it reflects.
     pub(in crate::store) applied_seq: u64,
-    /// Owners that another process has resumed, as they were read. They stay suspended until the index
-    /// reflects each event that came before: otherwise a key that was revoked first would be good meanwhile.
-    pub(super) resumed: BTreeMap<OwnerId, OwnerRecord>,
+    /// Owners that another process has resumed. They stay suspended until the index reflects each event
+    /// that came before: otherwise a key that was revoked first would be good meanwhile.
+    pub(super) resumed: BTreeMap<OwnerId, Resumed>,
+}
+
+/// An owner that another process has resumed.
+#[derive(Debug)]
+pub(super) struct Resumed {
+    /// The owner as it was read last.
+    pub(super) record: OwnerRecord,
+    /// The number of the last event once it was known to be resumed; `None` before that is read.
+    pub(super) after: Option<u64>,
 }
 
 impl Records {

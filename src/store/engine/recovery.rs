@@ -103,22 +103,21 @@ impl Recovery {
                 .inspect_err(|error| self.records.note_foreign_writer(error))?;
             let mut applied_log = self.records.lock_applied_log();
             let mut affected = mem::take(&mut *self.lock());
-            if let Err(error) = self.reload(&mut affected, &mut applied_log) {
-                if is_rules_changed(&error) {
-                    // The store answers nothing any more, whatever became of them. It can still write
-                    // what was used when it is closed.
-                    self.records.availability.set_recovered();
-                } else {
-                    self.note_indeterminate(affected);
-                }
-                return Err(error);
+            let reloaded = self.reload(&mut affected, &mut applied_log);
+            // After others' new rules the store answers nothing, whatever became of the records. The
+            // backend has recovered, so closing can write what was used.
+            if let Err(error) = &reloaded
+                && !is_rules_changed(error)
+            {
+                self.note_indeterminate(affected);
+                return reloaded;
             }
             // Leases are written without the commit guard, so one may have failed meanwhile.
             if self.records.availability.in_doubt_epoch() == in_doubt_epoch {
                 self.records.availability.set_recovered();
                 // A change of unknown outcome may have bound a sweep.
                 self.records.sweep_signal.wake();
-                return Ok(());
+                return reloaded;
             }
         }
     }
@@ -129,11 +128,14 @@ impl Recovery {
         affected: &mut AffectedRecords,
         applied_log: &mut AppliedLog,
     ) -> Result<(), Error> {
-        if matches!(self.records.backend.sharing(), Sharing::Shared { .. }) {
-            if affected.metadata {
-                // Before the log, which takes rules that this process doesn't know for another one's.
-                self.records.put_metadata(&self.records.stored_metadata()?)?;
+        if let Some(written) = &affected.written_metadata {
+            let stored = self.records.stored_metadata()?;
+            // Before the log, which takes rules that this process doesn't know for another one's.
+            if stored == **written {
+                self.records.put_metadata(&stored)?;
             }
+        }
+        if matches!(self.records.backend.sharing(), Sharing::Shared { .. }) {
             self.records.catch_up(applied_log)?;
             // The log has told of them, and of their successors' keys.
             affected.replaced.clear();
@@ -159,10 +161,12 @@ pub(super) fn is_rules_changed(error: &Error) -> bool {
 /// Returns when the recovery thread tries again, after an attempt with this result.
 pub(in crate::store) fn next_attempt(result: Result<(), Error>, pause: &mut Duration) -> Worked {
     let next = match &result {
-        // A missing pepper can't be added while the store is open.
+        // No pepper is added, and no other rules are taken, while the store is open.
         Ok(())
-        | Err(Error::Pepper { .. })
-        | Err(Error::Unavailable(Unavailable::Closed | Unavailable::RulesChanged)) => {
+        | Err(
+            Error::Pepper { .. }
+            | Error::Unavailable(Unavailable::Closed | Unavailable::RulesChanged),
+        ) => {
             *pause = FIRST_PAUSE;
             Next::WhenWoken
         }

@@ -1,7 +1,7 @@
 //! Refreshing: reading what other processes committed.
 
 use super::affected::AffectedRecords;
-use super::records::{AppliedLog, Records};
+use super::records::{AppliedLog, Records, Resumed};
 use crate::backend::{EventFilter, EventQuery, Sharing};
 use crate::event::{Event, EventKind};
 use crate::id::OwnerId;
@@ -45,11 +45,25 @@ impl Records {
         self.put_metadata(&stored)
     }
 
-    /// Applies all events that aren't applied yet. It reads records after the events that name them, so they
-    /// may be newer: it ends at a reading of the log that shows nothing new.
+    /// Applies all events that aren't applied yet when it is called. It reads records after the events
+    /// that name them, so they may be newer: it goes on to where the log ended once it had read them, no
+    /// further, since another process may commit as fast as this one reads.
     pub(super) fn catch_up(&self, applied_log: &mut AppliedLog) -> Result<(), Error> {
-        while self.refresh_page(applied_log)? {}
+        self.read_log_through(self.backend.last_event()?, applied_log)?;
+        if applied_log.resumed.is_empty() {
+            return Ok(());
+        }
+        let last_event = self.backend.last_event()?;
+        let resumed = applied_log.resumed.values_mut();
+        resumed.for_each(|owner| _ = owner.after.get_or_insert(last_event));
+        self.read_log_through(last_event, applied_log)?;
         self.put_resumed(applied_log)
+    }
+
+    /// Applies the events up to one. There may be fewer.
+    fn read_log_through(&self, last: u64, applied_log: &mut AppliedLog) -> Result<(), Error> {
+        while applied_log.applied_seq < last && self.refresh_page(applied_log)? {}
+        Ok(())
     }
 
     /// Reads records of which the log needn't tell, and then the log to its end if other processes write
@@ -59,23 +73,25 @@ impl Records {
         affected: &AffectedRecords,
         applied_log: &mut AppliedLog,
     ) -> Result<(), Error> {
-        self.reload_but_resume(affected, Made::Elsewhere, &mut applied_log.resumed)?;
-        match self.backend.sharing() {
-            Sharing::Shared { .. } => self.catch_up(applied_log),
-            Sharing::Exclusive => self.put_resumed(applied_log),
+        if matches!(self.backend.sharing(), Sharing::Exclusive) {
+            return self.reload(affected, Made::Elsewhere);
         }
+        self.reload_but_resume(affected, Made::Elsewhere, &mut applied_log.resumed)?;
+        self.catch_up(applied_log)
     }
 
-    /// Puts the owners that were resumed. Each is noted until it was put.
+    /// Puts the owners that were resumed before what the index reflects. Each is noted until it was put.
     fn put_resumed(&self, applied_log: &mut AppliedLog) -> Result<(), Error> {
-        while let Some(owner) = applied_log.resumed.first_entry() {
-            self.put_owner(owner.get(), Made::Elsewhere)?;
-            owner.remove();
+        let applied = applied_log.applied_seq;
+        let is_due = |owner: &Resumed| owner.after.is_some_and(|after| after <= applied);
+        for owner in applied_log.resumed.values().filter(|owner| is_due(owner)) {
+            self.put_owner(&owner.record, Made::Elsewhere)?;
         }
+        applied_log.resumed.retain(|_, owner| !is_due(owner));
         Ok(())
     }
 
-    /// Applies one page of events; returns whether there may be more.
+    /// Applies one page of events; returns whether there was one.
     fn refresh_page(&self, applied_log: &mut AppliedLog) -> Result<bool, Error> {
         let page = self.backend.events(&EventQuery {
             after: applied_log.applied_seq,
@@ -105,9 +121,6 @@ impl Records {
         hidden
             .filter_map(|event| Some((event.key?, event.kind)))
             .for_each(|(key, kind)| self.forget_swept(key, kind));
-        if affected.metadata {
-            self.check_metadata(&self.stored_metadata()?)?;
-        }
         for event in page.events.iter().filter(|event| event.kind == EventKind::OwnerPurged) {
             // A new owner with the same id has a quota of its own.
             event.owner.iter().for_each(|owner| self.forget_lease(owner));
@@ -122,7 +135,7 @@ impl Records {
         }
         applied_log.applied_seq =
             page.events.last().map_or(applied_log.applied_seq, |event| event.sequence);
-        Ok(page.next.is_some() || !page.events.is_empty())
+        Ok(!page.events.is_empty())
     }
 
     /// Returns whether an event may change what this process shows. That of a piece of a sweep

@@ -6,11 +6,11 @@ use std::sync::PoisonError;
 use super::affected::AffectedRecords;
 use super::loading::Loading;
 use super::pipeline::pipeline;
-use super::records::Records;
+use super::records::{Records, Resumed};
 use crate::backend::{EventFilter, EventQuery, Scanned};
 use crate::clock::Timestamp;
 use crate::id::{KeyId, OwnerId};
-use crate::key::{OwnerRecord, StoreMetadata};
+use crate::key::StoreMetadata;
 use crate::permission::Pattern;
 use crate::store::index::Made;
 use crate::store::types::error::Error;
@@ -125,7 +125,7 @@ impl Records {
     ) -> Result<(), Error> {
         let mut resumed = BTreeMap::new();
         self.reload_but_resume(affected, made, &mut resumed)?;
-        resumed.values().try_for_each(|owner| self.put_owner(owner, made))
+        resumed.values().try_for_each(|owner| self.put_owner(&owner.record, made))
     }
 
     /// The same, but leaves owners suspended that aren't any more; notes them in `resumed`.
@@ -133,10 +133,12 @@ impl Records {
         &self,
         affected: &AffectedRecords,
         made: Made,
-        resumed: &mut BTreeMap<OwnerId, OwnerRecord>,
+        resumed: &mut BTreeMap<OwnerId, Resumed>,
     ) -> Result<(), Error> {
         if affected.metadata {
-            self.put_metadata(&self.stored_metadata()?)?;
+            let stored = self.stored_metadata()?;
+            self.check_metadata(&stored)?;
+            self.put_metadata(&stored)?;
         }
         if affected.all {
             resumed.clear();
@@ -147,9 +149,12 @@ impl Records {
             self.reload_owner(owner)?;
         }
         for owner in &affected.owners {
-            resumed.remove(owner);
+            // Where it was resumed before, that still counts: otherwise it would stay suspended for as
+            // long as another process changes it.
+            let after = resumed.remove(owner).and_then(|owner| owner.after);
             let reloaded = self.reload_owner_alone(owner, affected, made)?;
-            resumed.extend(reloaded.resumed.map(|record| (*owner, record)));
+            let still = reloaded.resumed.map(|record| Resumed { record, after });
+            resumed.extend(still.map(|still| (*owner, still)));
             replaced.extend(reloaded.replaced);
             if !reloaded.exists {
                 gone.push(owner);
